@@ -1,0 +1,1 @@
+"""How the harness talks to the world: one folder per port, one file per adapter."""

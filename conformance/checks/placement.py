@@ -1,0 +1,213 @@
+"""Placement: the device under test ran the model, and not something else. With a control, once per run.
+
+Witnesses: the runtime's assignment record and profile, its refusal to fall back, and, outside the runtime, the host CPU
+time of the child. The control shows that the witnesses can say no: the same records judged against another provider
+must fail, and a model forced to the host must fail where the device under test is not the host's CPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conformance.adapters.runtime.port import Mode
+from conformance.checks.support.port import Planned
+from conformance.checks.support.running import run_on_device, run_session
+from conformance.checks.support.witnessing import HOST_PROVIDER, judge_placement
+from conformance.observation import Observation
+from conformance.records import Case, Judgement, Measurement, Outcome
+from conformance.reference import probes
+from conformance.tensors import to_ref
+from conformance.workload import ModelRef, NamedValue, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.checks.support.port import Device, PlanContext, Requested
+    from conformance.observation import Seen, SessionSeen
+    from conformance.tensors import Array, Value
+
+NOBODY = "NoSuchExecutionProvider"
+HOST_SHARE_PASS = 0.25
+HOST_SHARE_FAIL = 0.5
+"""Host CPU time of the device's run over that of the CPU provider's run of the same model (ours; docs/outcomes.md)."""
+LOAD_REPEATS = 3
+
+
+def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
+    """Return the witness case, the controls and the host CPU case."""
+    target = context.target
+    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
+    opset = context.probe_opset()
+    small = _workload(probes.probe_model("matmul_relu", opset), probes.matmul_relu(11)[0])
+    load = _workload(probes.probe_model("contraction_load", opset), probes.contraction_load())
+    cases = [("model/device-nodes", small, False), ("control/other-provider", small, False)]
+    if target.provider != HOST_PROVIDER:
+        cases.append(("control/forced-to-host", small, False))
+    cases.append(("host-cpu/contraction-load", load, True))
+    for name, workload, exclusive in cases:
+        params: dict[str, Any] = {
+            "probe": name,
+            "provider": target.provider,
+            "on_host_cpu": target.on_host_cpu,
+            "allowed_host_ops": context.allowed_host_ops([]),
+        }
+        yield Planned(
+            Case(
+                id=f"placement/{name}",
+                check="placement",
+                requirements=(requested.id,),
+                why=unclaimed or requested.why,
+                smoke=True,
+                order=0 if name == "model/device-nodes" else 1,
+                cost_ms=500.0 if exclusive else 5.0,
+                exclusive=exclusive,
+                unsupported=unclaimed,
+                params=params,
+                workload=workload,
+            )
+        )
+
+
+def _workload(model: bytes, inputs: dict[str, Array]) -> Workload:
+    return Workload(
+        model=ModelRef(data=model), datasets=[[NamedValue(name, to_ref(value)) for name, value in inputs.items()]]
+    )
+
+
+def measure(case: Case, device: Device) -> Observation:
+    """Run the probe; for the witness case also as an ordinary user would, whose silent fallback is evidence."""
+    workload = case.workload
+    assert workload is not None  # noqa: S101 - planned above
+    model = device.model(workload.model)
+    probe = case.params["probe"]
+    if probe == "control/forced-to-host":
+        sessions = [run_session(device, model, workload.datasets, Mode.HOST)]
+    elif probe == "host-cpu/contraction-load":
+        sessions = [_load(device, model, workload, device.modes()[0])]
+        if sessions[0].fault is not None and len(device.modes()) > 1:
+            sessions = [_load(device, model, workload, device.modes()[1])]
+        if not case.params["on_host_cpu"]:
+            sessions.append(_load(device, model, workload, Mode.HOST))
+    else:
+        sessions = run_on_device(device, model, workload.datasets)
+        if probe == "model/device-nodes" and sessions[-1].fault is not None:
+            sessions.append(run_session(device, model, workload.datasets, Mode.USER))
+    return Observation(sessions=sessions, has_witness=device.adapter.has_witness)
+
+
+def _load(device: Device, model: bytes, workload: Workload, mode: Mode) -> SessionSeen:
+    return run_session(device, model, workload.datasets, mode, repeat=1 + LOAD_REPEATS)
+
+
+def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:  # noqa: ARG001 - placement has no values
+    """Weigh the witnesses; see the module's words."""
+    probe = case.params["probe"]
+    sessions = seen.observation.sessions
+    if probe == "host-cpu/contraction-load":
+        return _judge_host_cpu(case, sessions)
+    if not seen.observation.has_witness:
+        return Judgement(
+            outcome=Outcome.UNMEASURED,
+            reason="placement not shown: this adapter has no witness",
+            remedy="use an adapter that records where nodes run, or a telemetry source",
+        )
+    if probe == "model/device-nodes":
+        return _judge_device(case, sessions)
+    if probe == "control/other-provider":
+        return _judge_control(case, sessions[-1], NOBODY)
+    return _judge_control(case, sessions[-1], case.params["provider"])
+
+
+def _weigh(case: Case, session: SessionSeen, provider: str) -> Judgement:
+    placed = judge_placement(
+        session.witnesses,
+        provider,
+        allowed_host_ops=case.params["allowed_host_ops"],
+    )
+    return Judgement(outcome=placed.outcome, reason=placed.reason, measurements=placed.measurements)
+
+
+def _judge_device(case: Case, sessions: list[SessionSeen]) -> Judgement:
+    session = sessions[-1]
+    refusals = "; ".join(f"{s.mode}: {s.fault.kind}: {s.fault.message}" for s in sessions if s.fault is not None)
+    if session.fault is not None:
+        reason = f"the device was found, but runs nothing: {session.fault.kind}: {_first_line(session.fault.message)}"
+        return Judgement(outcome=Outcome.FAIL, reason=reason, context=refusals, stops=True)
+    broken = next((i.fault for i in session.inferences if i.fault is not None), None)
+    if broken is not None:
+        return Judgement(outcome=Outcome.FAIL, reason=f"the probe model fails at run: {broken.kind}: {_first_line(broken.message)}")
+    weighed = _weigh(case, session, case.params["provider"])
+    if session.mode != Mode.USER.value:
+        return Judgement(
+            outcome=weighed.outcome,
+            reason=weighed.reason,
+            context=f"{session.mode} session; {refusals}" if refusals else f"{session.mode} session",
+            measurements=weighed.measurements,
+            stops=weighed.outcome is Outcome.FAIL and not _any_node(session, case.params["provider"]),
+        )
+    if weighed.outcome is Outcome.PASS:
+        reason = "the device takes a model only when the runtime may retry elsewhere"
+        return Judgement(outcome=Outcome.FAIL, reason=reason, context=refusals, measurements=weighed.measurements)
+    return Judgement(
+        outcome=Outcome.FAIL,
+        reason=f"an ordinary session ran elsewhere: {weighed.reason or 'no node is shown'}",
+        context=f"refused when fallback is forbidden: {refusals}",
+        measurements=weighed.measurements,
+        stops=True,
+    )
+
+
+def _any_node(session: SessionSeen, provider: str) -> bool:
+    return any(witness.nodes.get(provider, 0) for witness in session.witnesses)
+
+
+def _judge_control(case: Case, session: SessionSeen, provider: str) -> Judgement:
+    if session.fault is not None and session.fault.kind == "Unavailable":
+        return Judgement(outcome=Outcome.UNMEASURED, reason=f"the control cannot be made: {session.fault.message}")
+    if session.fault is not None:
+        return Judgement(outcome=Outcome.UNMEASURED, reason=f"the control did not run: {session.fault.kind}: {session.fault.message}")
+    weighed = _weigh(case, session, provider)
+    shown = Measurement(name="control", value=weighed.outcome.value, limit="FAIL", met=weighed.outcome is Outcome.FAIL)
+    if weighed.outcome is Outcome.FAIL:
+        return Judgement(outcome=Outcome.PASS, context=weighed.reason, measurements=(shown,))
+    if case.params["probe"] == "control/forced-to-host" and weighed.outcome is Outcome.PASS:
+        reason = "a model forced to the host is shown on the device: the runtime's records cannot be believed"
+        return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(shown,))
+    reason = f"the control did not fail ({weighed.outcome}: {weighed.reason}): the witnesses cannot say no"
+    return Judgement(outcome=Outcome.ERROR, reason=reason, measurements=(shown,))
+
+
+def _judge_host_cpu(case: Case, sessions: list[SessionSeen]) -> Judgement:
+    for session in sessions:
+        fault = session.fault or next((i.fault for i in session.inferences if i.fault is not None), None)
+        if fault is not None:
+            return Judgement(outcome=Outcome.UNMEASURED, reason=f"{session.mode} session: {fault.kind}: {_first_line(fault.message)}")
+    cpu, wall = _steady(sessions[0])
+    if case.params["on_host_cpu"]:
+        share = cpu / wall
+        shown = Measurement(name="host_cpu_share", value=round(share, 3), unit="of wall time", limit="≥ 0.5", met=share >= 0.5)
+        if share >= HOST_SHARE_FAIL:
+            return Judgement(outcome=Outcome.PASS, measurements=(shown,))
+        reason = "the host's CPU is the device under test, yet a contraction-heavy model costs it little time"
+        return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(shown,))
+    host_cpu, _ = _steady(sessions[1])
+    share = cpu / host_cpu
+    limit = f"≤ {HOST_SHARE_PASS} (≥ {HOST_SHARE_FAIL} fails)"
+    shown = Measurement(name="host_cpu_ratio", value=round(share, 3), limit=limit, margin=share / HOST_SHARE_FAIL, met=share <= HOST_SHARE_PASS)
+    if share <= HOST_SHARE_PASS:
+        return Judgement(outcome=Outcome.PASS, measurements=(shown,))
+    if share < HOST_SHARE_FAIL:
+        reason = "the host is busier during a contraction-heavy model than an accelerator should leave it"
+        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, measurements=(shown,), remedy="show a device counter")
+    reason = "the device costs the host as much CPU time as the CPU provider does: it computes on the host"
+    return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(shown,))
+
+
+def _steady(session: SessionSeen) -> tuple[int, int]:
+    """Return CPU and wall time (ns) of the cheapest inference after the first, which warms up."""
+    best = min(session.inferences[1:], key=lambda inference: inference.cpu_ns)
+    return max(best.cpu_ns, 1), max(best.wall_ns, 1)
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0][:300] if message.strip() else "no message"

@@ -1,0 +1,165 @@
+"""Session basics: register, enumerate, identify; create, run, destroy; exact outputs; untouched inputs; fresh results.
+
+All probes are float32 with small integer values, so that a right device gives the same bits whatever its precision.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conformance.checks.support.port import Planned
+from conformance.checks.support.running import run_on_device, run_session
+from conformance.checks.support.valuing import judge_faults, judge_values
+from conformance.observation import Observation
+from conformance.records import Case, Judgement, Measurement, Outcome
+from conformance.reference import probes
+from conformance.tensors import to_ref
+from conformance.workload import ModelRef, NamedValue, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.checks.support.port import Device, PlanContext, Requested
+    from conformance.observation import Seen
+    from conformance.records import Identity
+    from conformance.tensors import Array, Value
+
+SESSIONS = 5
+"""How often create, run and destroy are walked through in a row."""
+_PROBES: dict[str, tuple[str, list[str], list[int], str]] = {
+    # case: model, outputs, salts of the data sets, what it shows
+    "create-run-destroy": ("matmul_relu", ["y"], [1], f"{SESSIONS} sessions in a row are created, run and destroyed"),
+    "output-contract": (
+        "four_outputs",
+        ["sum", "difference", "product", "turned"],
+        [3],
+        "outputs come under the model's names, in its order, with its shapes and types",
+    ),
+    "inputs-unchanged": ("matmul_relu", ["y"], [5], "inputs are bit for bit the same after the run"),
+    "fresh-outputs": ("matmul_relu", ["y"], [7, 9, 7], "each run answers its own inputs"),
+}
+
+
+def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
+    """Return the cases of the session area; probes that need float32 are UNSUPPORTED where it is not declared."""
+    target = context.target
+    facts = {
+        "provider": target.provider,
+        "hardware": target.hardware,
+        "driver": target.driver,
+        "binding": dict(target.binding),
+    }
+    for name in ("registration", "identity"):
+        yield Planned(_case(requested, name, {"probe": name, **facts}, None, ""))
+    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
+    for name, (model, outputs, salts, what) in _PROBES.items():
+        made = [getattr(probes, model)(salt) for salt in salts]
+        workload = Workload(
+            model=ModelRef(data=probes.probe_model(model, context.probe_opset())),
+            datasets=[_named(inputs) for inputs, _ in made],
+        )
+        expected: list[list[Value]] = [list(values) for _, values in made]
+        if name == "create-run-destroy":
+            expected = expected * SESSIONS
+        params = {"probe": name, "outputs": outputs, "what": what}
+        yield Planned(_case(requested, name, params, workload, unclaimed), lambda expected=expected: expected)
+
+
+def _case(requested: Requested, name: str, params: dict[str, Any], workload: Workload | None, unclaimed: str) -> Case:
+    return Case(
+        id=f"interface/session/{name}",
+        check="session",
+        requirements=(requested.id,),
+        why=unclaimed or requested.why,
+        smoke=True,
+        order=0 if workload is None else 1,
+        cost_ms=5.0,
+        unsupported=unclaimed,
+        params=params,
+        workload=workload,
+    )
+
+
+def _named(inputs: dict[str, Array]) -> list[NamedValue]:
+    return [NamedValue(name, to_ref(value)) for name, value in inputs.items()]
+
+
+def measure(case: Case, device: Device) -> Observation:
+    """Run the probe in the child."""
+    workload = case.workload
+    if workload is None:
+        return Observation(identity=device.identity)
+    model = device.model(workload.model)
+    if case.params["probe"] != "create-run-destroy":
+        return Observation(sessions=run_on_device(device, model, workload.datasets))
+    first = run_on_device(device, model, workload.datasets)
+    mode = next((m for m in device.modes() if m.value == first[-1].mode), device.modes()[0])
+    further = [run_session(device, model, workload.datasets, mode) for _ in range(SESSIONS - 1)]
+    return Observation(sessions=[first[-1], *further])
+
+
+def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
+    """Identity against the declaration; probes exactly."""
+    probe = case.params["probe"]
+    if probe in ("registration", "identity"):
+        identity = seen.observation.identity
+        if identity is None:
+            return Judgement(outcome=Outcome.UNMEASURED, reason="the runtime gave no identity")
+        return _judge_registration(case, identity) if probe == "registration" else _judge_identity(case, identity)
+    per_session = len(expected) // len(seen.observation.sessions) if probe == "create-run-destroy" else len(expected)
+    result = Judgement(outcome=Outcome.ERROR, reason="no session was tried")
+    for at, session in enumerate(seen.observation.sessions):
+        if probe != "create-run-destroy" and session is not seen.observation.sessions[-1]:
+            continue
+        fault = judge_faults(seen.observation.sessions[: at + 1])
+        if fault is not None:
+            return fault
+        result = judge_values(
+            session, seen.values[at], expected[:per_session], names=case.params["outputs"], rtol=0.0, atol=0.0
+        )
+        if result.outcome is not Outcome.PASS:
+            return result
+    return result
+
+
+def _judge_registration(case: Case, identity: Identity) -> Judgement:
+    wanted = case.params["provider"]
+    shown = Measurement(name="provider", value=identity.provider, limit=wanted, met=identity.provider == wanted)
+    if identity.provider != wanted:
+        return Judgement(
+            outcome=Outcome.FAIL,
+            reason="another provider was registered than the profile names",
+            actual=identity.provider,
+            expected=wanted,
+            measurements=(shown,),
+        )
+    return Judgement(outcome=Outcome.PASS, measurements=(shown,))
+
+
+def _judge_identity(case: Case, identity: Identity) -> Judgement:
+    binding: dict[str, str] = case.params["binding"]
+    reported = {"hardware": identity.hardware, "driver": identity.driver}
+    reported |= {key: identity.details.get(key, "") for key in binding}
+    declared_of = {"hardware": case.params["hardware"], "driver": case.params["driver"], **binding}
+    told = tuple(Measurement(name=key, value=value) for key, value in {**reported, **identity.details}.items() if value)
+    silent = []
+    for key, actual in reported.items():
+        declared = declared_of[key]
+        if not declared:
+            continue
+        if not actual:
+            silent.append(key)
+        elif actual != declared:
+            return Judgement(
+                outcome=Outcome.FAIL,
+                reason=f"the runtime reports another {key} than the profile declares",
+                actual=actual,
+                expected=declared,
+                measurements=told,
+            )
+    if not identity.runtime or not identity.provider:
+        return Judgement(outcome=Outcome.UNMEASURED, reason="the runtime does not say what it is", measurements=told)
+    unverified = f"unverified, the runtime does not report it: {', '.join(silent)}" if silent else ""
+    if set(silent) - {"hardware"}:  # a runtime that does not name the kind of hardware is common; the rest was declared to be one unit
+        return Judgement(outcome=Outcome.UNMEASURED, reason=unverified, measurements=told)
+    return Judgement(outcome=Outcome.PASS, context=unverified, measurements=told)

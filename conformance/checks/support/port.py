@@ -1,0 +1,134 @@
+"""The port of a check: three functions of one module.
+
+`plan` turns a requirement of the category into cases (in the parent, no device). `measure` runs in the child and may
+crash. `judge` is pure: the same case, observation and expected values give the same outcome anywhere, without the hardware.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from conformance.adapters.runtime.port import Mode, RuntimeAdapter
+    from conformance.observation import Observation, Seen
+    from conformance.records import Case, Identity, Judgement
+    from conformance.tensors import Array, Value, ValueRef
+    from conformance.workload import ModelRef
+
+
+class Requested(NamedTuple):
+    """A requirement as a check sees it."""
+
+    id: str
+    level: str
+    params: dict[str, Any]
+    why: str
+
+
+class Planned(NamedTuple):
+    """A case with the way to its expected outputs, which stay in the parent: one list of values per data set."""
+
+    case: Case
+    expected: Callable[[], list[list[Value]]] | None = None
+
+
+class Target(NamedTuple):
+    """What the plan says about the device under test: plain data, copied into the cases that need it."""
+
+    provider: str
+    on_host_cpu: bool
+    """The device under test is the host's CPU: host CPU time must be there, and means nothing against it."""
+    hardware: str
+    driver: str
+    binding: dict[str, str]
+
+
+class PlanContext(Protocol):
+    """What `plan` may look at: the claims of the profile and the reference cases. No device."""
+
+    target: Target
+    claims: Any
+    minimum: Any
+    """What the category requires, asked like claims; None where it requires no operators."""
+
+    def claims_type(self, name: str) -> bool:
+        """Return whether the device claims a tensor type."""
+        ...
+
+    def uses(self, entry: Any) -> list[Any]:
+        """Return the operator uses of a suite entry, as claims take them."""
+        ...
+
+    def allowed_host_ops(self, uses: list[Any]) -> list[str]:
+        """Return the operators of one model that the host may run."""
+        ...
+
+    def probe_opset(self) -> int:
+        """Return the opset for probe models: one that the device claims."""
+        ...
+
+    def suite(self) -> Any:
+        """Return the ONNX backend suite (loaded on first use)."""
+        ...
+
+
+class Device(Protocol):
+    """What `measure` may do, in the child."""
+
+    adapter: RuntimeAdapter
+    identity: Identity
+
+    def enter(self, phase: str) -> None:
+        """Tell the parent that `compile` or `run` begins: each has its own deadline."""
+        ...
+
+    def model(self, ref: ModelRef) -> bytes:
+        """Return the bytes of a model."""
+        ...
+
+    def fresh(self, ref: ValueRef) -> Value:
+        """Return an input that the device may scribble on without harm to later cases."""
+        ...
+
+    def pristine(self, ref: ValueRef) -> Value:
+        """Return the same input as it was, for comparing afterwards."""
+        ...
+
+    def restore(self, ref: ValueRef) -> None:
+        """Make `fresh` give the input as it was again, after a device scribbled on it."""
+        ...
+
+    def missing(self, needs: list[str]) -> str:
+        """Return which host precondition is missing, with its remedy; empty where none is."""
+        ...
+
+    def place_output(self, name: str, shape: tuple[int, ...]) -> Array | None:
+        """Return shared memory for a large output, None where the output is small."""
+        ...
+
+    def send(self, value: Value) -> ValueRef:
+        """Turn an output into its wire form; large tensors go through shared memory."""
+        ...
+
+    def modes(self) -> Sequence[Mode]:
+        """Return the modes to try, in order, for a model on the device under test."""
+        ...
+
+
+class Check(Protocol):
+    """A check module."""
+
+    def plan(self, requested: Requested, context: PlanContext) -> Iterable[Planned]:
+        """Return the cases that show the requirement."""
+        ...
+
+    def measure(self, case: Case, device: Device) -> Observation:
+        """Run in the child; return what was seen."""
+        ...
+
+    def judge(self, case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
+        """Conclude. Pure."""
+        ...
+

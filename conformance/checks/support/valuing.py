@@ -1,0 +1,77 @@
+"""Judging the outputs of a session against expected values: what the operator and session checks share. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.checks.compare import compare
+from conformance.records import Judgement, Measurement, Outcome
+
+if TYPE_CHECKING:
+    from conformance.observation import SessionSeen
+    from conformance.tensors import Value
+
+OutputValues = list[tuple[str, "Value"]]
+
+
+def judge_faults(sessions: list[SessionSeen]) -> Judgement | None:
+    """Return FAIL where the last session was refused or failed, None where every request was answered."""
+    if not sessions:
+        return Judgement(outcome=Outcome.ERROR, reason="no session was tried")
+    session = sessions[-1]
+    if session.fault is not None:
+        refusals = "; ".join(f"{s.mode}: {s.fault.kind}: {s.fault.message}" for s in sessions if s.fault is not None)
+        reason = f"rejected at {session.fault.phase}: {session.fault.kind}: {_first_line(session.fault.message)}"
+        return Judgement(outcome=Outcome.FAIL, reason=reason, context=refusals)
+    for inference in session.inferences:
+        if inference.fault is not None:
+            reason = f"rejected at run: {inference.fault.kind}: {_first_line(inference.fault.message)}"
+            return Judgement(outcome=Outcome.FAIL, reason=reason, context=f"{session.mode} session: {inference.fault.message}")
+    return None
+
+
+def judge_values(
+    session: SessionSeen,
+    values: list[OutputValues],
+    expected: list[list[Value]],
+    *,
+    names: list[str],
+    rtol: float,
+    atol: float,
+) -> Judgement:
+    """Compare every output of every inference; names, order and count must agree exactly, inputs must be unchanged."""
+    if not expected or len(values) != len(expected):
+        return Judgement(outcome=Outcome.ERROR, reason=f"{len(values)} inferences were made, {len(expected)} are expected")
+    limit = f"rtol {rtol:g}, atol {atol:g}" if rtol or atol else "exact"
+    worst = 0.0
+    for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):
+        changed = session.inferences[at].inputs_changed
+        if changed:
+            return Judgement(outcome=Outcome.FAIL, reason=f"the device changed its inputs: {', '.join(changed)}")
+        got_names = [name for name, _ in got]
+        if got_names != names or len(wanted) != len(names):
+            return Judgement(
+                outcome=Outcome.FAIL,
+                reason="the outputs are not those of the model, in its order",
+                actual=", ".join(got_names),
+                expected=", ".join(names),
+            )
+        for (name, actual), want in zip(got, wanted, strict=True):
+            found = compare(want, actual, rtol=rtol, atol=atol, name=name)
+            if not found.ok:
+                return Judgement(
+                    outcome=Outcome.FAIL,
+                    reason=found.mismatch,
+                    context=f"{found.mismatched} of {found.total} elements differ; inference {at}; {session.mode} session",
+                    measurements=(_margin(found.margin, limit, met=False),),
+                )
+            worst = max(worst, found.margin)
+    return Judgement(outcome=Outcome.PASS, measurements=(_margin(worst, limit, met=True),))
+
+
+def _margin(worst: float, limit: str, *, met: bool) -> Measurement:
+    return Measurement(name="worst_error", value=worst, unit="of the limit", limit=limit, margin=worst, met=met)
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0][:300] if message.strip() else "no message"

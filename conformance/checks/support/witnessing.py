@@ -1,0 +1,68 @@
+"""Weighing the witnesses of placement: did the device under test run the model, or did something else? Pure.
+
+Witnesses agree on the set of providers and on at least one node of the device under test, never on node names, since
+graphs are fused and renamed (ARCHITECTURE, "Placement"). Zero device nodes is never PASS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from conformance.records import Measurement, Outcome, Witness
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HOST_PROVIDER = "CPUExecutionProvider"
+
+
+class Placement(NamedTuple):
+    """PASS, FAIL or UNMEASURED, why, and how many nodes each source counted for the device under test."""
+
+    outcome: Outcome
+    reason: str
+    measurements: tuple[Measurement, ...]
+
+
+def judge_placement(
+    witnesses: Sequence[Witness], provider: str, *, allowed_host_ops: Sequence[str]
+) -> Placement:
+    """Weigh the witnesses of one session against the provider that should have run it."""
+    counting = [w for w in witnesses if w.source in ("assignment", "profile")]
+    measurements = tuple(_measure(witness, provider) for witness in counting)
+    if not counting:
+        return Placement(Outcome.UNMEASURED, "placement not shown: the runtime offers no witness", ())
+    with_nodes = [witness for witness in counting if sum(witness.nodes.values()) > 0]
+    if not with_nodes:
+        return Placement(Outcome.UNMEASURED, "no node was left to place: the runtime folded the whole graph", measurements)
+    for witness in with_nodes:
+        if witness.nodes.get(provider, 0) == 0:
+            return Placement(Outcome.FAIL, f"not on {provider}: the {witness.source} shows {_spread(witness)}", measurements)
+    for witness in with_nodes:
+        strangers = sorted(set(witness.nodes) - {provider, HOST_PROVIDER})
+        if strangers:
+            text = f"the {witness.source} shows nodes on {', '.join(strangers)}, which is not the device under test"
+            return Placement(Outcome.FAIL, text, measurements)
+    if provider != HOST_PROVIDER:
+        excess = sorted({op for witness in with_nodes for op in witness.host_ops} - set(allowed_host_ops))
+        if excess:
+            allowed = ", ".join(allowed_host_ops) or "none"
+            text = f"{', '.join(excess)} ran on the host; allowed_host_ops: {allowed} ({_spread(with_nodes[0])})"
+            return Placement(Outcome.FAIL, text, measurements)
+    if len(with_nodes) < len(counting):
+        silent = ", ".join(witness.source for witness in counting if witness not in with_nodes)
+        return Placement(Outcome.UNMEASURED, f"the witnesses do not agree: {silent} shows no node at all", measurements)
+    return Placement(Outcome.PASS, "", measurements)
+
+
+def _measure(witness: Witness, provider: str) -> Measurement:
+    on_device = witness.nodes.get(provider, 0)
+    return Measurement(
+        name=f"device_nodes_{witness.source}", value=on_device, unit="nodes", limit="≥ 1", met=on_device >= 1
+    )
+
+
+def _spread(witness: Witness) -> str:
+    parts = [f"{count} node{'s' if count != 1 else ''} on {name}" for name, count in sorted(witness.nodes.items())]
+    ops = f" ({', '.join(witness.host_ops)})" if witness.host_ops else ""
+    return ", ".join(parts) + ops

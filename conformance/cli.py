@@ -1,0 +1,161 @@
+"""The command line: thin. Every command loads what it needs when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from conformance import __version__
+from conformance.errors import ConformanceError
+
+DEFAULT_PROFILE = "reference-cpu"
+
+
+class _Group(click.Group):
+    """Turns the package's errors into one line on standard error and the right exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ConformanceError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            sys.stderr.close()  # `conformance list | head` is no error of ours
+            sys.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="conformance")
+def main() -> None:
+    """Test an AI device against its YAML profile and say whether it conforms.
+
+    \b
+    Examples:
+      conformance run                              the built-in reference device, onnxruntime on the CPU
+      conformance init --category accelerator-card > my-card.yaml
+      conformance check my-card.yaml
+      conformance run my-card.yaml --level smoke
+
+    \b
+    Exit codes of `run`: 0 conformant (or a clean partial run), 10 conformant with waivers, 20 non-conformant,
+    30 incomplete, 2 usage or profile error, 70 harness or host error. See docs/outcomes.md.
+    """  # noqa: D301 - \b is click's own mark
+
+
+@main.command()
+@click.argument("profile", default=DEFAULT_PROFILE)
+@click.option("--bench", type=click.Path(dir_okay=False), help="Bench file of the lab: interpreter, workers, waivers.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; made if missing. Default: conformance-runs/…")
+@click.option("--level", type=click.Choice(["smoke", "full"]), default="full", show_default=True, help="smoke: one case per operator; never certifiable.")
+@click.option("--case", "selection", default="", metavar="GLOB", help="Run only cases whose id matches, such as 'operators/ai.onnx.Add-*'.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run from its journal (the newest one, or that of --out).")
+def run(profile: str, bench: str | None, out: Path | None, level: str, selection: str, resume: bool) -> None:  # noqa: FBT001
+    """Run the cases of PROFILE and give a verdict.
+
+    PROFILE is a path to a YAML file or the name of a shipped profile. The run folder gets junit.xml, run.json and
+    cases.jsonl; Ctrl-C ends the run early with all three valid.
+
+    \b
+    Examples:
+      conformance run
+      conformance run my-card.yaml --bench lab.yaml --out runs/today
+      conformance run my-card.yaml --case 'operators/ai.onnx.MatMul-*'
+      conformance run my-card.yaml --out runs/today --resume
+    """  # noqa: D301
+    from conformance import conduct
+    from conformance.reports import write_all
+    from conformance.reports.console import make_console, render_summary
+
+    request = conduct.Request(profile, bench, out, level, selection, resume)
+    console = make_console(sys.stdout)
+    result, folder = conduct.run(request, console)
+    write_all(result, folder)
+    render_summary(result, sys.stdout, folder)
+    sys.exit(result.verdict.exit_code)
+
+
+@main.command()
+@click.argument("profile")
+def check(profile: str) -> None:
+    """Check a profile, category or bench file without running anything.
+
+    \b
+    Examples:
+      conformance check my-card.yaml
+      conformance check reference-cpu
+    """  # noqa: D301
+    from conformance.profile.loader import check_profile
+
+    for line in check_profile(profile):
+        click.echo(line)
+
+
+@main.command("list")
+@click.argument("profile", default=DEFAULT_PROFILE)
+@click.option("--level", type=click.Choice(["smoke", "full"]), default="full", show_default=True)
+@click.option("--case", "selection", default="", metavar="GLOB", help="Only cases whose id matches.")
+def list_cases(profile: str, level: str, selection: str) -> None:
+    """List each case of PROFILE, its requirements, and why it applies (tab-separated).
+
+    \b
+    Examples:
+      conformance list
+      conformance list my-card.yaml --case 'operators/*' | wc -l
+    """  # noqa: D301
+    from conformance import conduct
+
+    loaded, _ = conduct.prepare(profile)
+    plan, _ = conduct.make_plan(loaded, level=level, selection=selection)
+    for planned in plan.cases:
+        case = planned.case
+        click.echo(f"{case.id}\t{','.join(case.requirements)}\t{case.basis}\t{case.why}")
+    for state in plan.states:
+        if state.unplanned:
+            click.echo(f"-\t{state.requirement.id}\tnot planned\t{state.unplanned}")
+    click.echo(f"{len(plan.cases)} cases, {plan.not_selected} not selected, {len(plan.pinned)} invalid upstream", err=True)
+
+
+@main.command()
+@click.argument("name", required=False)
+def schema(name: str | None) -> None:
+    """Print the JSON schema of a file format, or the names of all of them.
+
+    \b
+    Examples:
+      conformance schema
+      conformance schema device-profile > device.schema.json
+    """  # noqa: D301
+    from conformance.errors import UsageError
+    from conformance.profile.loader import json_schemas
+    from conformance.reports import schemas
+
+    known = json_schemas() | schemas()
+    if name is None:
+        click.echo("\n".join(sorted(known)))
+        return
+    if name not in known:
+        raise UsageError(f"there is no schema '{name}'; known are {', '.join(sorted(known))}")
+    click.echo(json.dumps(known[name], indent=2, ensure_ascii=False))
+
+
+@main.command()
+@click.option("--category", required=True, help="Shipped category, such as accelerator-card.")
+def init(category: str) -> None:
+    """Print a commented device profile for a category, ready to be filled in.
+
+    \b
+    Example:
+      conformance init --category accelerator-card > my-card.yaml
+    """  # noqa: D301
+    from conformance.profile.loader import init_profile
+
+    click.echo(init_profile(category), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Running the planned cases: the gate first, the operators on all workers, repeats alone, then what nobody claimed.
+
+`Crew.run` yields one record per case that it reached, in the order in which they ended. Nothing that a device does makes
+it raise; it raises for faults of the harness (HarnessError) and of the profile (UsageError).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from conformance.execution.blame import settle
+from conformance.execution.journal import AttemptLine, OpenedLine, RecordLine, StartedLine
+from conformance.execution.judging import digest_outputs, judge_observation, make_record, make_unsupported, observed_word
+from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Pool, Task
+from conformance.execution.protocol import Deadlines
+from conformance.records import Attempt, Basis, Identity, Judgement, Outcome, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from conformance.checks.support.port import Planned
+    from conformance.execution.journal import Journal
+    from conformance.execution.pool import Slot
+    from conformance.execution.worker import Launch
+
+FAULT_BUDGET = 15
+"""Crashes in a row after which the device counts as lost."""
+TIMEOUT_BUDGET = 10
+"""Time-outs in all after which the device counts as lost."""
+UNCLAIMED_DEADLINE_S = 10.0
+"""Nobody asked for an unclaimed case, so it does not get the category's patience."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens, while it happens."""
+
+    def case_started(self, case_id: str, worker: int) -> None:
+        """Tell that a case is about to run."""
+
+    def case_finished(self, record: Record) -> None:
+        """Tell that a case has its record."""
+
+    def note(self, text: str) -> None:
+        """Tell something else that is worth a line."""
+
+
+class DeviceLost(Exception):  # noqa: N818 - a state, told to `run`; it never leaves this module
+    """Nothing more can be learned from the device in this run."""
+
+
+class Crew:
+    """The workers of one run, and the rules by which they are used."""
+
+    def __init__(self, launch: Launch, journal: Journal, watcher: Watcher, workers: int) -> None:
+        self._launch = launch
+        self._journal = journal
+        self._watcher = watcher
+        self._wanted = workers
+        self._pool = Pool(launch, journal.tick)
+        self._attempts: dict[str, list[Attempt]] = {}
+        self._started: dict[str, str] = {}
+        self._repeats: deque[Task] = deque()
+        self._crashes_in_row = 0
+        self._timeouts = 0
+        self._open_faults: list[Attempt] = []
+        self._on_host_cpu = False
+        self.identity: Identity | None = None
+        self.versions: dict[str, str] = {}
+        self.lost = ""
+        """Why the rest was not reached; empty where everything was."""
+
+    def restore(self, attempts: dict[str, list[Attempt]]) -> None:
+        """Take over the attempts of a run that is being resumed."""
+        self._attempts = {case: list(known) for case, known in attempts.items()}
+
+    def run(self, planned: Iterable[Planned]) -> Iterator[Record]:
+        """Run everything and yield records; no child is left afterwards, whatever happens."""
+        tasks = [Task(one, len(self._attempts.get(one.case.id, [])) + 1) for one in planned]
+        claimed = [task for task in tasks if task.planned.case.basis is not Basis.UNCLAIMED]
+        unclaimed = [task for task in tasks if task.planned.case.basis is Basis.UNCLAIMED]
+        try:
+            yield from self._run_claimed(claimed)
+            yield from self._run_unclaimed(unclaimed)
+        except DeviceLost as lost:
+            self.lost = str(lost)
+        finally:
+            self._pool.close()
+
+    def _run_claimed(self, tasks: list[Task]) -> Iterator[Record]:
+        gate = [task for task in tasks if task.planned.case.check != "operators"]
+        rest = [task for task in tasks if task.planned.case.check == "operators"]
+        yield from self._work(gate, 1)
+        yield from self._work_repeats()
+        rest.sort(key=lambda task: -task.planned.case.cost_ms)
+        yield from self._work(rest, self._wanted if self._on_host_cpu else 1)
+        yield from self._work_repeats()
+
+    def _run_unclaimed(self, tasks: list[Task]) -> Iterator[Record]:
+        """Try what nobody claimed, in children of their own: they may be sacrificed."""
+        if not tasks:
+            return
+        for slot in self._pool.slots(self._wanted if self._on_host_cpu else 1):
+            self._pool.stop(slot)
+        self._crashes_in_row = self._timeouts = 0
+        reached: set[str] = set()
+        tasks.sort(key=lambda task: -task.planned.case.cost_ms)
+        try:
+            for record in self._work(tasks, self._wanted if self._on_host_cpu else 1):
+                reached.add(record.case)
+                yield record
+        except DeviceLost as lost:
+            self._watcher.note(f"unclaimed cases: {lost}; the rest of them is not tried")
+            for task in tasks:
+                if task.id not in reached:
+                    yield self._keep(_untried(task, str(lost)))
+
+    def _work_repeats(self) -> Iterator[Record]:
+        """Repeat each case that crashed or hung once, alone, in a fresh child."""
+        while self._repeats:
+            for slot in self._pool.slots(self._wanted):
+                self._pool.stop(slot)
+            yield from self._work([self._repeats.popleft()], 1)
+
+    def _work(self, tasks: list[Task], workers: int) -> Iterator[Record]:
+        queue = deque(tasks)
+        slots: list[Slot] = self._pool.slots(max(1, min(workers, len(tasks))))
+        for event in self._pool.run(queue, slots, self._deadlines(tasks), self._start):
+            if isinstance(event, Opened):
+                self._take_opened(event)
+            elif isinstance(event, NotOpened):
+                yield from self._take_not_opened(event, queue)
+            elif isinstance(event, Observed):
+                yield from self._take_observed(event)
+            elif isinstance(event, Faulted):
+                yield from self._take_fault(event.task, event.attempt, event.wall_s, event.worker.number)
+            else:
+                yield self._take_broken(event)
+
+    def _deadlines(self, tasks: list[Task]) -> Deadlines:
+        given = self._launch.deadlines
+        if tasks and tasks[0].planned.case.basis is Basis.UNCLAIMED:
+            limit = UNCLAIMED_DEADLINE_S
+            return Deadlines(open_s=given.open_s, compile_s=min(given.compile_s, limit), run_s=min(given.run_s, limit))
+        return given
+
+    def _start(self, task: Task, worker: int) -> None:
+        self._started[task.id] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._journal.write(StartedLine(case=task.id, worker=worker, attempt=task.attempt))
+        self._watcher.case_started(task.id, worker)
+
+    # -- what happened ------------------------------------------------------------------------------------------------
+
+    def _take_opened(self, event: Opened) -> None:
+        self._open_faults.clear()
+        self._on_host_cpu = event.runs_on_host_cpu
+        if self.identity is None:
+            self.identity, self.versions = event.identity, event.versions
+            self._journal.write(OpenedLine(identity=event.identity, versions=event.versions))
+
+    def _take_not_opened(self, event: NotOpened, queue: deque[Task]) -> Iterator[Record]:
+        """A device that is not there is NOT_RUN; one that refuses, crashes or hangs at open is not met, on one case."""
+        if event.kind == "not-found":
+            raise DeviceLost(f"device not found: {event.message}")
+        if event.attempt is not None:
+            self._open_faults.append(event.attempt)
+            judged = settle(self._open_faults, None)
+            if judged is None:
+                return
+        else:
+            judged = Judgement(outcome=Outcome.FAIL, reason=f"the device refuses to open: {event.message}")
+        if queue:
+            task = queue.popleft()
+            record = make_record(task.planned.case, judged, attempts=self._open_faults)
+            yield self._keep(make_unsupported(record, task.planned.case, "crashes") if _is_unclaimed(task) else record)
+        raise DeviceLost(f"the device could not be opened: {judged.reason}")
+
+    def _take_observed(self, event: Observed) -> Iterator[Record]:
+        self._crashes_in_row = 0
+        task = event.task
+        if event.overtime and not _is_unclaimed(task):
+            budget = self._launch.deadlines.of(event.overtime)
+            text = f"phase {event.overtime} came back after its deadline of {budget:g} s"
+            attempt = Attempt(outcome=Outcome.TIMEOUT, detail=text, stderr_tail=event.worker.stderr_tail[-4000:])
+            yield from self._take_fault(task, attempt, event.wall_s, event.worker.number)
+            return
+        attempts = self._attempts.get(task.id, [])
+        judged = judge_observation(task.planned, event.observation, event.worker.stores)
+        settled = settle(attempts, judged) or judged
+        record = make_record(
+            task.planned.case,
+            settled,
+            observation=event.observation,
+            attempts=attempts,
+            started=self._started[task.id],
+            wall_s=event.wall_s,
+            worker=event.worker.number,
+            output_digest=digest_outputs(event.observation, event.worker.stores),
+        )
+        if _is_unclaimed(task):
+            record = make_unsupported(record, task.planned.case, observed_word(judged, event.observation))
+        yield self._keep(record)
+        if judged.stops:
+            raise DeviceLost(f"{task.id}: {judged.reason}")
+
+    def _take_fault(self, task: Task, attempt: Attempt, wall_s: float, worker: int) -> Iterator[Record]:
+        attempts = self._attempts.setdefault(task.id, [])
+        attempts.append(attempt)
+        self._journal.write(AttemptLine(case=task.id, attempt=attempt))
+        if attempt.outcome is Outcome.TIMEOUT:
+            self._timeouts += 1
+        elif attempt.outcome is Outcome.CRASH:
+            self._crashes_in_row += 1
+        judged = settle(attempts, None)
+        if _is_unclaimed(task):
+            judged = Judgement(outcome=attempt.outcome, reason=attempt.detail)
+        if judged is None:
+            self._watcher.note(f"{attempt.outcome} in {task.id}: {attempt.detail}; it will be repeated once, alone")
+            self._repeats.append(Task(task.planned, task.attempt + 1))
+        else:
+            started = self._started.get(task.id, "")
+            record = make_record(
+                task.planned.case, judged, attempts=attempts, started=started, wall_s=wall_s, worker=worker
+            )
+            if _is_unclaimed(task):
+                record = make_unsupported(record, task.planned.case, "hangs" if attempt.outcome is Outcome.TIMEOUT else "crashes")
+            yield self._keep(record)
+        if self._crashes_in_row >= FAULT_BUDGET or self._timeouts >= TIMEOUT_BUDGET:
+            yield from self._settle_repeats()
+            count = f"{self._crashes_in_row} crashes in a row" if self._crashes_in_row >= FAULT_BUDGET else f"{self._timeouts} time-outs"
+            raise DeviceLost(f"the device was given up after {count}, first cause: {self._first_cause()}")
+
+    def _settle_repeats(self) -> Iterator[Record]:
+        """A device that is given up has shown its faults often enough: those that still wait for a repeat count."""
+        while self._repeats:
+            task = self._repeats.popleft()
+            attempts = self._attempts[task.id]
+            last = attempts[-1]
+            judged = Judgement(outcome=last.outcome, reason=last.detail, context="not repeated: the device was given up")
+            yield self._keep(make_record(task.planned.case, judged, attempts=attempts, started=self._started[task.id]))
+
+    def _first_cause(self) -> str:
+        case, attempts = next(iter(self._attempts.items()))
+        return f"{case}: {attempts[0].detail}"
+
+    def _take_broken(self, event: Broken) -> Record:
+        text = event.message.strip().splitlines()[-1] if event.message.strip() else "no message"
+        judged = Judgement(outcome=Outcome.ERROR, reason=f"the harness failed: {text}", context=event.message)
+        record = make_record(event.task.planned.case, judged, started=self._started[event.task.id], wall_s=event.wall_s)
+        return self._keep(make_unsupported(record, event.task.planned.case, "not tried") if _is_unclaimed(event.task) else record)
+
+    def _keep(self, record: Record) -> Record:
+        self._journal.write(RecordLine(record=record))
+        self._watcher.case_finished(record)
+        return record
+
+
+def _is_unclaimed(task: Task) -> bool:
+    return task.planned.case.basis is Basis.UNCLAIMED
+
+
+def _untried(task: Task, cause: str) -> Record:
+    judged = Judgement(outcome=Outcome.UNSUPPORTED, reason=cause)
+    return make_unsupported(make_record(task.planned.case, judged), task.planned.case, "not tried")

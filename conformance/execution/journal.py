@@ -1,0 +1,164 @@
+"""The journal: append-only, written ahead, one JSON line per event.
+
+A case is marked started before it runs; its record is written when it ends. A line is one `write`, so it survives `kill -9`;
+lines are flushed to the disk about once a second, so a power cut loses at most the last second. A torn last line is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from conformance.errors import HarnessError, UsageError
+from conformance.records import Attempt, Identity, Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME = "journal.jsonl"
+SYNC_EVERY_S = 1.0
+
+
+class RunLine(msgspec.Struct, tag="run", frozen=True, kw_only=True):
+    """First line: what this journal is the journal of. A run can be resumed only against the same."""
+
+    run_id: str
+    started: str
+    harness_version: str
+    plan_digest: str
+    profile_digest: str
+    planned: int
+
+
+class ResumeLine(msgspec.Struct, tag="resume", frozen=True, kw_only=True):
+    """The run was continued."""
+
+    at: str
+
+
+class OpenedLine(msgspec.Struct, tag="opened", frozen=True, kw_only=True):
+    """The device was bound."""
+
+    identity: Identity
+    versions: dict[str, str]
+
+
+class StartedLine(msgspec.Struct, tag="started", frozen=True, kw_only=True):
+    """A case is about to run."""
+
+    case: str
+    worker: int
+    attempt: int
+
+
+class AttemptLine(msgspec.Struct, tag="attempt", frozen=True, kw_only=True):
+    """An attempt that did not end in an orderly way."""
+
+    case: str
+    attempt: Attempt
+
+
+class RecordLine(msgspec.Struct, tag="record", frozen=True, kw_only=True):
+    """A case ended."""
+
+    record: Record
+
+
+Line = RunLine | ResumeLine | OpenedLine | StartedLine | AttemptLine | RecordLine
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Line)
+
+
+class Journal:
+    """An open journal. Use `create` or `resume`."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._synced = time.monotonic()
+        self._dirty = False
+
+    @classmethod
+    def create(cls, folder: Path, first: RunLine) -> Journal:
+        """Start a journal; UsageError where the folder already has one."""
+        path = folder / FILE_NAME
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        except FileExistsError:
+            raise UsageError(f"{path} exists already: continue that run with --resume, or give another --out") from None
+        except OSError as error:
+            raise HarnessError(f"{path}: cannot be written: {error.strerror}") from error
+        journal = cls(path, fd)
+        journal.write(first)
+        journal.sync()
+        return journal
+
+    @classmethod
+    def resume(cls, folder: Path) -> tuple[Journal, list[Line]]:
+        """Open an existing journal and return it with its lines; a torn last line is cut off."""
+        path = folder / FILE_NAME
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: there is no run to resume: {error.strerror}") from error
+        whole = data[: data.rfind(b"\n") + 1]
+        lines: list[Line] = []
+        for number, text in enumerate(whole.splitlines(), start=1):
+            try:
+                lines.append(_DECODER.decode(text))
+            except msgspec.DecodeError as error:
+                raise UsageError(f"{path}:{number}:1: not a journal line: {error}") from error
+        if not lines or not isinstance(lines[0], RunLine):
+            raise UsageError(f"{path}:1:1: the journal does not begin with its run line; start a new run")
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.ftruncate(fd, len(whole))
+        return cls(path, fd), lines
+
+    def write(self, line: Line) -> None:
+        """Append one line; HarnessError where the disk refuses."""
+        data = _ENCODER.encode(line) + b"\n"
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            raise HarnessError(f"{self.path}: cannot be written: {error.strerror}; nothing before it is lost") from error
+        if written != len(data):
+            raise HarnessError(f"{self.path}: the disk is full; nothing before this line is lost: free space, then --resume")
+        self._dirty = True
+
+    def tick(self) -> None:
+        """Flush to the disk where a second has passed."""
+        if self._dirty and time.monotonic() - self._synced >= SYNC_EVERY_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Flush to the disk now."""
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise HarnessError(f"{self.path}: cannot be flushed: {error.strerror}") from error
+        self._synced = time.monotonic()
+        self._dirty = False
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.sync()
+        os.close(self._fd)
+
+
+def finished(lines: list[Line]) -> dict[str, Record]:
+    """Return the records of a journal by case id; UsageError where a case has two."""
+    records: dict[str, Record] = {}
+    for line in lines:
+        if isinstance(line, RecordLine):
+            if line.record.case in records:
+                raise UsageError(f"the journal has two records of {line.record.case}; start a new run")
+            records[line.record.case] = line.record
+    return records
+
+
+def plain(line: Line) -> Any:
+    """Return a line as builtin types, for tests and tools."""
+    return msgspec.to_builtins(line)

@@ -1,0 +1,332 @@
+"""The mechanics of running tasks on workers: one loop that waits on all of them, starts, feeds, times and kills.
+
+`Pool.run` yields what happened and decides nothing: whether a fault is repeated, what it means and what is judged is the crew's.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from conformance.errors import HarnessError, UsageError
+from conformance.execution import blame, protocol
+from conformance.execution.worker import Launch, Worker, margin_s
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterator
+
+    from conformance.checks.support.port import Planned
+    from conformance.observation import Observation
+    from conformance.records import Attempt, Identity
+
+HEARTBEAT_S = 0.25
+START_S = 60.0
+"""Seconds for an interpreter to start and say hello: the host's business, so running out of them is a harness error."""
+
+
+class Task(NamedTuple):
+    """A case on its way."""
+
+    planned: Planned
+    attempt: int = 1
+
+    @property
+    def id(self) -> str:
+        """The case id."""
+        return self.planned.case.id
+
+
+class Opened(NamedTuple):
+    """A child bound the device."""
+
+    identity: Identity
+    versions: dict[str, str]
+    runs_on_host_cpu: bool
+    has_witness: bool
+
+
+class NotOpened(NamedTuple):
+    """A child could not bind the device: `kind` is of `protocol.Refused`, or `fault` with an attempt."""
+
+    kind: str
+    message: str
+    attempt: Attempt | None = None
+
+
+class Observed(NamedTuple):
+    """A case came back."""
+
+    task: Task
+    worker: Worker
+    observation: Observation
+    wall_s: float
+    peak_rss_kb: int
+    overtime: str
+
+
+class Faulted(NamedTuple):
+    """A case did not come back: the child crashed, hung or was killed."""
+
+    task: Task
+    worker: Worker
+    attempt: Attempt
+    wall_s: float
+
+
+class Broken(NamedTuple):
+    """The harness's own code failed on a case."""
+
+    task: Task
+    worker: Worker
+    message: str
+    wall_s: float
+
+
+Event = Opened | NotOpened | Observed | Faulted | Broken
+
+
+class Slot:
+    """A worker and what it is doing: `down`, `starting`, `opening`, `idle` or `busy`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.state = "down"
+        self.task: Task | None = None
+        self.seq = 0
+        self.phase = ""
+        self.deadlines = protocol.Deadlines()
+        self.began = 0.0
+        self.kill_at = float("inf")
+        self.late_s = 0.0
+        self.versions: dict[str, str] = {}
+
+    def clock(self, phase: str, budget: float) -> None:
+        """Start the clock of a phase."""
+        self.phase = phase
+        self.kill_at = time.monotonic() + budget + margin_s(budget)
+
+
+class Pool:
+    """Workers by number, and the loop."""
+
+    def __init__(self, launch: Launch, tick: Callable[[], None]) -> None:
+        self._launch = launch
+        self._tick = tick
+        self._selector = selectors.DefaultSelector()
+        self._slots: list[Slot] = []
+        self._seq = 0
+        self._oom_kills = blame.oom_kills()
+
+    def slots(self, count: int) -> list[Slot]:
+        """Return `count` slots, made on first use."""
+        while len(self._slots) < count:
+            self._slots.append(Slot(Worker(len(self._slots), self._launch)))
+        return self._slots[:count]
+
+    def run(
+        self, tasks: deque[Task], slots: list[Slot], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
+    ) -> Iterator[Event]:
+        """Run tasks until there are none and nobody is busy. `started` is called before a case is sent."""
+        while True:
+            for slot in slots:
+                if slot.state == "down" and len(tasks) > sum(s.state in ("starting", "opening") for s in slots):
+                    self._start(slot)
+                self._feed(slot, tasks, deadlines, started)
+            if all(slot.state in ("down", "idle") for slot in slots):
+                return
+            before = time.monotonic()
+            wait = max(0.0, min([HEARTBEAT_S, *(slot.kill_at - before for slot in slots)]))
+            ready = self._selector.select(wait)
+            late = time.monotonic() - before - wait
+            for slot in slots:
+                slot.late_s += late if late >= blame.LATE_S else 0.0
+            for key, _ in ready:
+                for event in self._serve(*key.data):
+                    slot = key.data[0]
+                    if isinstance(event, Observed) and not _uses_store(event.observation):
+                        self._feed(slot, tasks, deadlines, started)  # keep the child busy while this one is judged
+                    yield event
+            now = time.monotonic()
+            for slot in slots:
+                if now >= slot.kill_at and slot.state != "down":
+                    yield self._expire(slot)
+            self._tick()
+
+    def _feed(
+        self, slot: Slot, tasks: deque[Task], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
+    ) -> None:
+        if slot.state != "idle" or not tasks:
+            return
+        task = tasks.popleft()
+        self._seq += 1
+        slot.task, slot.seq, slot.state, slot.late_s, slot.deadlines = task, self._seq, "busy", 0.0, deadlines
+        started(task, slot.worker.number)
+        slot.worker.forget_stderr()
+        slot.began = time.monotonic()
+        slot.clock("compile", deadlines.compile_s)
+        slot.worker.measure(slot.seq, task.planned.case, deadlines)
+        self._watch_writing(slot)
+
+    # -- one child ----------------------------------------------------------------------------------------------------
+
+    def _start(self, slot: Slot) -> None:
+        slot.worker.start()
+        slot.state, slot.task, slot.late_s = "starting", None, 0.0
+        slot.began = time.monotonic()
+        slot.clock("start", START_S)
+        for fd, what in ((slot.worker.stdout, "stdout"), (slot.worker.stderr, "stderr"), (slot.worker.status, "status")):
+            self._selector.register(fd, selectors.EVENT_READ, (slot, what))
+
+    def _watch_writing(self, slot: Slot) -> None:
+        if slot.worker.wants_write and slot.worker.stdin not in self._selector.get_map():
+            self._selector.register(slot.worker.stdin, selectors.EVENT_WRITE, (slot, "stdin"))
+
+    def _forget(self, slot: Slot) -> None:
+        for fd in (slot.worker.stdout, slot.worker.stderr, slot.worker.status, slot.worker.stdin):
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+
+    def _serve(self, slot: Slot, what: str) -> Iterator[Event]:
+        if slot.state == "down":
+            return  # it ended while an earlier event of the same round was served
+        worker = slot.worker
+        if what == "stdin":
+            worker.flush()
+            if not worker.wants_write:
+                self._selector.unregister(worker.stdin)
+        elif what == "stderr":
+            if not worker.read_stderr():
+                self._selector.unregister(worker.stderr)
+        elif what == "stdout":
+            try:
+                messages = worker.read_messages()
+            except HarnessError as error:
+                yield self._broken_protocol(slot, str(error))
+                return
+            if messages is None:
+                self._selector.unregister(worker.stdout)
+                return
+            for message in messages:
+                event = self._take(slot, message)
+                if event is not None:
+                    yield event
+        else:
+            yield from self._serve_status(slot)
+
+    def _serve_status(self, slot: Slot) -> Iterator[Event]:
+        try:  # what the child said before it ended still counts
+            for message in slot.worker.read_messages() or []:
+                event = self._take(slot, message)
+                if event is not None:
+                    yield event
+        except HarnessError:
+            pass  # a frame cut short by the crash
+        if slot.state == "down":
+            return
+        self._forget(slot)
+        yield from self._end(slot, slot.worker.wait_status(), "")
+
+    def _take(self, slot: Slot, message: protocol.ToParent) -> Event | None:
+        if isinstance(message, protocol.Phase):
+            if message.seq == slot.seq and slot.state == "busy":
+                slot.clock(message.phase, slot.deadlines.of(message.phase))
+            return None
+        if isinstance(message, protocol.Hello):
+            slot.versions = message.versions
+            slot.state = "opening"
+            slot.clock("open", self._launch.deadlines.open_s)
+            slot.worker.open()
+            self._watch_writing(slot)
+            return None
+        if isinstance(message, protocol.Opened):
+            slot.state, slot.kill_at = "idle", float("inf")
+            return Opened(message.identity, slot.versions, message.runs_on_host_cpu, message.has_witness)
+        if isinstance(message, protocol.Refused):
+            self.stop(slot)
+            if message.kind == "usage":
+                raise UsageError(message.message)
+            if message.kind == "harness":
+                raise HarnessError(message.message)
+            return NotOpened(message.kind, message.message)
+        if slot.state != "busy" or message.seq != slot.seq or slot.task is None:
+            return self._broken_protocol(slot, "an answer that nobody waits for")
+        task, wall = slot.task, time.monotonic() - slot.began
+        slot.state, slot.task, slot.kill_at = "idle", None, float("inf")
+        if isinstance(message, protocol.Failed):
+            return Broken(task, slot.worker, message.message, wall)
+        overtime = "" if slot.late_s >= blame.LATE_S else message.overtime
+        return Observed(task, slot.worker, message.observation, wall, message.peak_rss_kb, overtime)
+
+    # -- the end of a child -------------------------------------------------------------------------------------------
+
+    def stop(self, slot: Slot) -> None:
+        """End a child in an orderly way."""
+        if slot.state == "down":
+            return
+        self._forget(slot)
+        if slot.state == "idle":
+            slot.worker.close()
+        else:
+            slot.worker.kill()
+        slot.state, slot.task, slot.kill_at = "down", None, float("inf")
+
+    def close(self) -> None:
+        """End every child, busy or not, and give back shared memory."""
+        for slot in self._slots:
+            self.stop(slot)
+        for slot in self._slots:
+            slot.worker.release()
+        self._slots.clear()
+        self._selector.close()
+
+    def _expire(self, slot: Slot) -> Event:
+        self._forget(slot)
+        phase = slot.phase
+        ended = slot.worker.kill()
+        events = list(self._end(slot, ended, phase))
+        return events[0]
+
+    def _broken_protocol(self, slot: Slot, why: str) -> Event:
+        self._forget(slot)
+        ended = slot.worker.kill()._replace(cause="protocol")
+        event = next(iter(self._end(slot, ended, "")))
+        if isinstance(event, Faulted):
+            return event._replace(attempt=msgspec.structs.replace(event.attempt, detail=f"{event.attempt.detail}: {why}"))
+        return event
+
+    def _end(self, slot: Slot, ended: blame.Ended, timed_out: str) -> Iterator[Event]:
+        oom_kills = blame.oom_kills()
+        host = blame.Circumstances(
+            parent_late_s=slot.late_s,
+            oom_kills=oom_kills - self._oom_kills,
+            free_mb=blame.free_mb(self._launch.scratch),
+            memory_limit_mb=self._launch.memory_mb,
+        )
+        self._oom_kills = oom_kills
+        state, task = slot.state, slot.task
+        budget = slot.deadlines.of(timed_out) if state == "busy" and timed_out else self._launch.deadlines.open_s
+        attempt = blame.blame(ended, timed_out, budget, slot.worker.stderr_tail, host)
+        slot.state, slot.task, slot.kill_at = "down", None, float("inf")
+        if state == "starting":
+            last = slot.worker.stderr_tail.strip().splitlines()[-1:] or [attempt.detail]
+            raise HarnessError(f"the child process did not start with {self._launch.python}: {last[0]}")
+        if state == "opening":
+            yield NotOpened("fault", attempt.detail, attempt)
+        elif state == "busy" and task is not None:
+            yield Faulted(task, slot.worker, attempt, time.monotonic() - slot.began)
+
+
+def _uses_store(observation: Observation) -> bool:
+    """Whether any output still lies in shared memory, which the next case would overwrite."""
+    return any(_in_store(output.value) for s in observation.sessions for i in s.inferences for output in i.outputs)
+
+
+def _in_store(ref: object) -> bool:
+    items = getattr(ref, "items", None)
+    if isinstance(items, list):
+        return any(_in_store(item) for item in items)
+    return bool(getattr(ref, "store", ""))

@@ -1,0 +1,293 @@
+"""The parent's side of one child: start it, speak with it without ever blocking on it, end it.
+
+Between parent and child stands the keeper (`keeper.py`), which the parent tells to kill by closing its lifeline and which
+tells how the child ended. Descriptors are all non-blocking here; `Crew` waits on them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conformance.errors import HarnessError
+from conformance.execution import protocol
+from conformance.execution.blame import Ended
+from conformance.execution.stores import Reader, Writer, region
+from conformance.tensors import TensorRef, from_ref
+
+if TYPE_CHECKING:
+    from conformance.records import Case
+    from conformance.workload import NamedValue
+
+KEEPER = Path(__file__).with_name("keeper.py")
+STDERR_TAIL = 64 * 1024
+KEEPER_GRACE_S = 30.0
+CLOSE_S = 5.0
+
+
+class Launch(NamedTuple):
+    """How children of a run are started."""
+
+    python: str
+    adapter: str
+    runtime: dict[str, Any]
+    deadlines: protocol.Deadlines
+    scratch: Path
+    env: dict[str, str]
+    memory_mb: int
+    inputs_fd: int | None
+    """Sealed copy of the suite's inputs; None where no case needs it."""
+
+
+def margin_s(budget_s: float) -> float:
+    """Return how much later than the child's own budget the parent kills, in seconds."""
+    return 0.5 + 0.1 * budget_s
+
+
+class Worker:
+    """One child after another, under one number."""
+
+    def __init__(self, number: int, launch: Launch) -> None:
+        self.number = number
+        self._launch = launch
+        self._inbox_fd = region(f"inbox-{number}")
+        self._outbox_fd = region(f"outbox-{number}")
+        self._inbox = Writer(self._inbox_fd, "inbox")
+        self._outbox = Reader(self._outbox_fd)
+        self.alive = False
+        self.starts = 0
+
+    def start(self) -> None:
+        """Start a keeper and its child. HarnessError where the host refuses."""
+        launch = self._launch
+        folder = launch.scratch / f"child-{self.number}-{self.starts}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._frames = protocol.FrameBuffer()
+        self._tail = bytearray()
+        self._outgoing = bytearray()
+        pipes = [os.pipe() for _ in range(5)]
+        (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
+        (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
+        stores = {"inbox": self._inbox_fd, "outbox": self._outbox_fd}
+        if launch.inputs_fd is not None:
+            stores["inputs"] = launch.inputs_fd
+        self._stores = stores
+        given = [stdin_r, stdout_w, stderr_w, lifeline_r, status_w, *stores.values()]
+        config = {
+            "argv": [launch.python, "-m", "conformance.execution.child"],
+            "env": launch.env | {"TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache")},
+            "cwd": str(folder),
+            "pass_fds": list(stores.values()),
+            "child_stdin": stdin_r,
+            "child_stdout": stdout_w,
+            "child_stderr": stderr_w,
+            "lifeline": lifeline_r,
+            "status": status_w,
+            "memory_kb": launch.memory_mb * 1024,
+        }
+        self._folder = folder
+        try:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(KEEPER), json.dumps(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=given,
+                close_fds=True,
+            )
+        except OSError as error:
+            raise HarnessError(f"cannot start a child process: {error.strerror}") from error
+        finally:
+            for fd in given[:5]:
+                os.close(fd)
+        for fd in (self._stdin, self.stdout, self.stderr, self.status):
+            os.set_blocking(fd, False)
+        _widen(self.stderr)
+        self.alive = True
+        self.starts += 1
+
+    @property
+    def stdin(self) -> int:
+        """The descriptor to wait on for writing while `wants_write`."""
+        return self._stdin
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether a message has not been taken by the child yet."""
+        return bool(self._outgoing)
+
+    def open(self) -> None:
+        """Ask the child to bind the device."""
+        launch = self._launch
+        self.send(
+            protocol.Open(
+                protocol=protocol.PROTOCOL_VERSION,
+                adapter=launch.adapter,
+                runtime=launch.runtime,
+                scratch=str(self._folder),
+                stores=self._stores,
+                deadlines=launch.deadlines,
+            )
+        )
+
+    def measure(self, seq: int, case: Case, deadlines: protocol.Deadlines) -> None:
+        """Ask the child to measure a case; large inline inputs go through the inbox."""
+        self._inbox.restart()
+        if case.workload is not None:
+            datasets = [[self._placed(value) for value in dataset] for dataset in case.workload.datasets]
+            case = msgspec.structs.replace(case, workload=msgspec.structs.replace(case.workload, datasets=datasets))
+        self.send(protocol.Measure(seq=seq, case=case, deadlines=deadlines))
+
+    def _placed(self, named: NamedValue) -> NamedValue:
+        ref = named.value
+        if not isinstance(ref, TensorRef) or ref.data is None or len(ref.data) <= protocol.INLINE_LIMIT:
+            return named
+        value = from_ref(ref)
+        if value is None or isinstance(value, list):
+            return named
+        return msgspec.structs.replace(named, value=self._inbox.put(value))
+
+    def send(self, message: protocol.ToChild) -> None:
+        """Queue a message and write what the pipe takes."""
+        self._outgoing += protocol.encode(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the pipe takes. A child that is gone is noticed elsewhere, by its status."""
+        while self._outgoing:
+            try:
+                written = os.write(self._stdin, memoryview(self._outgoing)[: 1 << 20])
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                self._outgoing.clear()
+                return
+            del self._outgoing[:written]
+
+    def read_messages(self) -> list[protocol.ToParent] | None:
+        """Return the messages that have arrived, None at the end. HarnessError where the child broke the protocol."""
+        try:
+            data = os.read(self.stdout, 1 << 20)
+        except BlockingIOError:
+            return []
+        if not data:
+            return None
+        try:
+            return [protocol.TO_PARENT.decode(frame) for frame in self._frames.feed(data)]
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise HarnessError(f"the child sent what is no message: {error}") from error
+
+    def read_stderr(self) -> bool:
+        """Take what has arrived on standard error and keep the end of it; False once nothing more can come."""
+        try:
+            data = os.read(self.stderr, 1 << 20)
+        except BlockingIOError:
+            return True
+        self._tail += data
+        if len(self._tail) > STDERR_TAIL:
+            del self._tail[:-STDERR_TAIL]
+        return bool(data)
+
+    def forget_stderr(self) -> None:
+        """Begin a new case: what was said before does not belong to it."""
+        self._tail.clear()
+
+    @property
+    def stderr_tail(self) -> str:
+        """The end of what the child said on standard error."""
+        return self._tail.decode("utf-8", "replace")
+
+    def wait_status(self, limit_s: float = KEEPER_GRACE_S) -> Ended:
+        """Return how the child ended, once nothing is left of it; the keeper has to say so within `limit_s`."""
+        told = bytearray()
+        end = time.monotonic() + limit_s
+        while not told.endswith(b"\n"):
+            wait = end - time.monotonic()
+            if wait <= 0:
+                self._keeper.kill()
+                self._reap()
+                raise HarnessError("the keeper did not come to an end: processes of the device may be left behind")
+            select.select([self.status], [], [], min(wait, 0.05))
+            self.read_stderr()
+            try:
+                data = os.read(self.status, 1 << 16)
+            except BlockingIOError:
+                continue
+            if not data:
+                break
+            told += data
+        while self._more_stderr():
+            pass
+        self._reap()
+        if not told:
+            return Ended(cause="ended", signal=signal.SIGKILL)  # the keeper itself was killed, and the child with it
+        end_of = json.loads(told)
+        return Ended(end_of["cause"], end_of["signal"], end_of["exit_code"], end_of["reaped"], end_of["peak_rss_kb"])
+
+    def _more_stderr(self) -> bool:
+        readable, _, _ = select.select([self.stderr], [], [], 0)
+        return bool(readable) and self.read_stderr()
+
+    def kill(self) -> Ended:
+        """Kill the child and everything it spawned; return how it ended. Blocks until all of it is gone."""
+        self._drop_lifeline()
+        return self.wait_status()
+
+    def close(self) -> None:
+        """Ask the child to let the device go and end; kill it where it does not within a few seconds."""
+        self.send(protocol.Close())
+        end = time.monotonic() + min(CLOSE_S, self._launch.deadlines.open_s)
+        while time.monotonic() < end:
+            readable, _, _ = select.select([self.status, self.stderr, self.stdout], [], [], 0.05)
+            if self.status in readable:
+                self.wait_status()
+                return
+            if self.stderr in readable:
+                self.read_stderr()
+            if self.stdout in readable:
+                self._discard_stdout()
+        self.kill()
+
+    def _discard_stdout(self) -> None:
+        try:
+            os.read(self.stdout, 1 << 20)
+        except BlockingIOError:
+            return
+
+    def _drop_lifeline(self) -> None:
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def _reap(self) -> None:
+        self.alive = False
+        self._drop_lifeline()
+        self._keeper.wait(timeout=KEEPER_GRACE_S)
+        for fd in (self._stdin, self.stdout, self.stderr, self.status):
+            os.close(fd)
+
+    def stores(self, needed: int) -> dict[str, memoryview]:
+        """Return the store that outputs come through, `needed` bytes of it at least."""
+        return {"outbox": self._outbox.view(needed)}
+
+    def release(self) -> None:
+        """Give back the shared memory, after the last child has ended."""
+        os.close(self._inbox_fd)
+        os.close(self._outbox_fd)
+
+
+def _widen(fd: int) -> None:
+    """Make a pipe larger, so that a child that shouts on standard error seldom waits. Best effort: a host may forbid it."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+    except OSError:
+        return

@@ -1,0 +1,216 @@
+"""From profile, category and checks to an ordered list of cases. Pure: no device, no clock.
+
+What lies outside the chosen level and selection is counted as not selected. A case that several requirements ask for is
+planned once and serves them all.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conformance.errors import UsageError
+from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
+from conformance.profile.conditions import evaluate
+from conformance.profile.declares import Declarations, Operators
+from conformance.records import Basis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from conformance.checks.support.port import Check, Planned, Requested, Target
+    from conformance.profile.loader import LoadedProfile
+
+
+class State(NamedTuple):
+    """A requirement as it stands for this device, before anything is run."""
+
+    requirement: Any
+    applies: bool
+    why: str
+    unplanned: str
+    """Why it has no case although it applies: there is no check yet. Empty where it was planned."""
+
+
+class Plan(NamedTuple):
+    """The cases in order, and what is not among them."""
+
+    cases: list[Planned]
+    states: list[State]
+    not_selected: int
+    pinned: list[tuple[str, str]]
+    denominators: dict[str, dict[str, str]]
+    """Coverage name → case id → what it covers, over the whole suite, whatever is selected."""
+    level: str
+    selection: str
+
+    @property
+    def digest(self) -> str:
+        """BLAKE2b over what is planned and how it is judged: a run resumes only against the same."""
+        digest = hashlib.blake2b(digest_size=16)
+        encoder = msgspec.json.Encoder(order="deterministic")
+        for planned in self.cases:
+            case = planned.case
+            digest.update(encoder.encode([case.id, case.check, case.requirements, case.basis, case.params]))
+        return digest.hexdigest()
+
+
+class Context:
+    """What checks may look at while they plan; implements `checks.support.port.PlanContext`."""
+
+    def __init__(self, loaded: LoadedProfile, target: Target, suite: Callable[[], Any]) -> None:
+        declares, caps = loaded.profile.declares, loaded.category.caps
+        self.target = target
+        self.claims = loaded.claims
+        self.minimum = _minimum(caps)
+        self._opsets = dict(declares.opsets)
+        self._types = frozenset(declares.types)
+        self._host_terms = declares.allowed_host_ops
+        self._load_suite = suite
+        self._suite: Any = None
+
+    def claims_type(self, name: str) -> bool:
+        """Return whether the device claims a tensor type."""
+        return name in self._types
+
+    def allowed_host_ops(self, uses: Sequence[OperatorUse]) -> list[str]:
+        """Return the operators of one model that the host may run, by the names that a runtime reports."""
+        names = {use.op for use in uses} | {term.op for term in self._host_terms}
+        return sorted(name for name in names if is_host_op_allowed(self._host_terms, name, uses))
+
+    @staticmethod
+    def uses(entry: Any) -> list[OperatorUse]:
+        """Return the operator uses of a suite entry."""
+        return uses_of(entry)
+
+    def suite(self) -> Any:
+        """Return the operator suite, loaded on first use."""
+        if self._suite is None:
+            self._suite = self._load_suite()
+        return self._suite
+
+    @property
+    def loaded_suite(self) -> Any:
+        """The suite if some check asked for it, else None."""
+        return self._suite
+
+    def probe_opset(self) -> int:
+        """Return the opset for probe models: 13 where the device claims it, else the nearest end of its range."""
+        from conformance.reference.probes import probe_opset
+
+        claimed = self._opsets.get("ai.onnx")
+        return probe_opset((claimed[0], claimed[1]) if claimed else None)
+
+
+def _minimum(caps: Any) -> Claims | None:
+    """Return what the category demands as if a device had declared it; None where it demands no operators."""
+    if not caps.minimum_operators:
+        return None
+    return Claims(
+        Declarations(
+            opsets=dict(caps.minimum_opsets),
+            types=tuple(caps.minimum_types),
+            operators=Operators(include=tuple(caps.minimum_operators)),
+        )
+    )
+
+
+def uses_of(entry: Any) -> list[OperatorUse]:
+    """Return the operator uses of a suite entry in the words of the profile's terms."""
+    return [
+        OperatorUse(
+            domain=use.domain,
+            op=use.op_type,
+            since_version=use.since_version,
+            next_version=use.next_version,
+            attributes=use.attributes,
+            types=frozenset(use.types),
+        )
+        for use in entry.uses
+    ]
+
+
+def build(
+    loaded: LoadedProfile,
+    context: Context,
+    find_check: Callable[[str], Check],
+    known_checks: Iterable[str],
+    requested: Callable[[Any, str], Requested],
+    *,
+    level: str = "full",
+    selection: str = "",
+) -> Plan:
+    """Plan the run. UsageError where nothing is selected."""
+    known = set(known_checks)
+    states: list[State] = []
+    merged: dict[str, Planned] = {}
+    for requirement in loaded.category.requirements:
+        applies, why = evaluate(requirement.applies_when, loaded.profile)
+        unplanned = ""
+        if applies and requirement.check is None:
+            unplanned = "no check yet"
+        elif applies and requirement.check not in known:
+            unplanned = f"no check yet: '{requirement.check}' does not exist in this version"
+        states.append(State(requirement, applies, why, unplanned))
+        if not applies or unplanned:
+            continue
+        for planned in find_check(requirement.check).plan(requested(requirement, why), context):
+            _merge(merged, planned)
+    everything = list(merged.values())
+    chosen = [planned for planned in everything if _is_selected(planned, level, selection)]
+    if not chosen:
+        what = f"--case '{selection}'" if selection else f"level {level}"
+        raise UsageError(f"{what} selects none of {len(everything)} cases; `conformance list` shows their ids")
+    gate = [planned for planned in chosen if planned.case.check != "operators"]
+    rest = [planned for planned in chosen if planned.case.check == "operators"]
+    gate.sort(key=lambda planned: planned.case.order)
+    suite = context.loaded_suite
+    return Plan(
+        cases=gate + rest,
+        states=states,
+        not_selected=len(everything) - len(chosen),
+        pinned=[(e.case_id, f"{e.invalid} ({e.reference})") for e in suite.entries if e.invalid] if suite else [],
+        denominators=_denominators(suite) if suite else {},
+        level=level,
+        selection=selection,
+    )
+
+
+def _is_selected(planned: Planned, level: str, selection: str) -> bool:
+    if level == "smoke" and not planned.case.smoke:
+        return False
+    return not selection or fnmatch.fnmatchcase(planned.case.id, selection)
+
+
+_STRENGTH = {Basis.REQUIRED: 2, Basis.DECLARED: 1, Basis.UNCLAIMED: 0}
+
+
+def _merge(merged: dict[str, Planned], planned: Planned) -> None:
+    before = merged.get(planned.case.id)
+    if before is None:
+        merged[planned.case.id] = planned
+        return
+    stronger, weaker = (
+        (planned, before) if _STRENGTH[planned.case.basis] > _STRENGTH[before.case.basis] else (before, planned)
+    )
+    # A requirement that only sees the case as unclaimed has nothing to gain from its PASS.
+    serves = set(stronger.case.requirements)
+    if weaker.case.basis is not Basis.UNCLAIMED:
+        serves |= set(weaker.case.requirements)
+    case = msgspec.structs.replace(
+        stronger.case, requirements=tuple(sorted(serves)), smoke=planned.case.smoke or before.case.smoke
+    )
+    merged[case.id] = stronger._replace(case=case)
+
+
+def _denominators(suite: Any) -> dict[str, dict[str, str]]:
+    operators, typed = {}, {}
+    for entry in suite.entries:
+        area, subject, kind, _ = entry.case_id.split("/", 3)
+        if area == "operators" and entry.kind == "node":
+            operators[entry.case_id] = subject
+            typed[entry.case_id] = f"{subject}/{kind}"
+    return {"operators": operators, "operators × type": typed}

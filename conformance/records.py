@@ -1,0 +1,291 @@
+"""What is planned, seen and concluded: the nouns that travel between the rooms.
+
+A `Case` is planned, the child returns an `Observation`, `judge` turns both into a `Judgement`, and the parent
+writes one `Record` per case. Records are what reports are made of and what a certifier keeps; everything here is
+plain data that survives JSON and MessagePack unchanged.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from conformance.workload import Workload
+
+
+class Outcome(enum.StrEnum):
+    """How a case ended. The meaning of each is fixed in docs/outcomes.md."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    CRASH = "CRASH"
+    TIMEOUT = "TIMEOUT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    UNMEASURED = "UNMEASURED"
+    NOT_RUN = "NOT_RUN"
+    ERROR = "ERROR"
+    WAIVED = "WAIVED"
+    UNSUPPORTED = "UNSUPPORTED"
+
+
+class OutcomeClass(enum.StrEnum):
+    """The five classes that the verdict folds, worst first."""
+
+    NOT_MET = "not met"
+    OPEN = "open"
+    CONDITIONAL = "conditional"
+    MET = "met"
+    NOT_APPLICABLE = "not applicable"
+
+
+CLASS_OF: dict[Outcome, OutcomeClass] = {
+    Outcome.PASS: OutcomeClass.MET,
+    Outcome.FAIL: OutcomeClass.NOT_MET,
+    Outcome.CRASH: OutcomeClass.NOT_MET,
+    Outcome.TIMEOUT: OutcomeClass.NOT_MET,
+    Outcome.INCONCLUSIVE: OutcomeClass.OPEN,
+    Outcome.UNMEASURED: OutcomeClass.OPEN,
+    Outcome.NOT_RUN: OutcomeClass.OPEN,
+    Outcome.ERROR: OutcomeClass.OPEN,
+    Outcome.WAIVED: OutcomeClass.CONDITIONAL,
+    Outcome.UNSUPPORTED: OutcomeClass.NOT_APPLICABLE,
+}
+
+
+class Basis(enum.StrEnum):
+    """Why a case is judged: the vendor declared it, the category requires it, or nobody asked for it."""
+
+    DECLARED = "declared"
+    REQUIRED = "required"
+    UNCLAIMED = "unclaimed"
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to be shown, as planned. `id` is ASCII and never changes: `area/subject/variant…`."""
+
+    id: str
+    check: str
+    requirements: tuple[str, ...]
+    why: str
+    basis: Basis = Basis.DECLARED
+    smoke: bool = False
+    order: int = 1
+    """0 for the cases that come first because nothing else makes sense without them."""
+    cost_ms: float = 1.0
+    """Rough expected duration, for longest-first scheduling; never judged."""
+    exclusive: bool = False
+    """True where no other worker may be busy while the case runs."""
+    params: dict[str, Any] = {}
+    """What `measure` and `judge` need, as plain data."""
+    workload: Workload | None = None
+    unsupported: str = ""
+    """Not empty: the case is outside the claims and this says why; outcome UNSUPPORTED."""
+
+    @property
+    def area(self) -> str:
+        return self.id.split("/", 1)[0]
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """A named number with its unit and limit. `margin` is value/limit where that makes sense (1.0 = at the limit)."""
+
+    name: str
+    value: float | int | str | bool | None
+    unit: str = ""
+    limit: str = ""
+    margin: float | None = None
+    met: bool | None = None
+    """None where the measurement informs and does not decide."""
+
+
+class Witness(msgspec.Struct, frozen=True, kw_only=True):
+    """One source that says where nodes ran. `nodes` maps provider name to a node count."""
+
+    source: str
+    """`assignment`, `profile`, `refusal` or `host-cpu`."""
+    nodes: dict[str, int] = {}
+    host_ops: tuple[str, ...] = ()
+    """Operators seen on the host's provider while another device is under test."""
+    refused: bool | None = None
+    """For `refusal`: True when the runtime was forbidden to fall back and accepted the model all the same."""
+    detail: str = ""
+
+
+class DeviceFault(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that the runtime refused or failed in an orderly way."""
+
+    phase: str
+    """`open`, `compile` or `run`."""
+    kind: str
+    """The runtime's own exception type."""
+    message: str
+
+
+class TensorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph input or output as the session declares it; a dimension that is not fixed is its name or None."""
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...] | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the device says it is, and what the runtime says of itself."""
+
+    runtime: str
+    runtime_version: str
+    provider: str
+    device_name: str = ""
+    hardware: str = ""
+    """`cpu`, `gpu`, `npu` or empty where the runtime does not say."""
+    vendor: str = ""
+    driver: str = ""
+    unit: str = ""
+    """UUID, PCI address or other identifier of the one unit."""
+    details: dict[str, str] = {}
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a case that did not end in an orderly way, and its recorded repeat."""
+
+    outcome: Outcome
+    detail: str
+    signal: str = ""
+    exit_code: int | None = None
+    stderr_tail: str = ""
+    peak_rss_mb: float | None = None
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What `judge` concludes from an observation: pure data, derivable again from the evidence."""
+
+    outcome: Outcome
+    reason: str = ""
+    """One line; empty for a plain PASS."""
+    actual: str = ""
+    expected: str = ""
+    context: str = ""
+    remedy: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    stops: bool = False
+    """True where nothing more can be learned from the device: the rest of the run is NOT_RUN with this as its cause."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The one line that every planned case ends with."""
+
+    case: str
+    check: str
+    requirements: tuple[str, ...]
+    outcome: Outcome
+    basis: Basis = Basis.DECLARED
+    underlying: Outcome | None = None
+    """For WAIVED: what was seen."""
+    reason: str = ""
+    actual: str = ""
+    expected: str = ""
+    context: str = ""
+    remedy: str = ""
+    observed: str = ""
+    """For UNSUPPORTED on the full level: `works`, `rejects`, `crashes`, `differs`."""
+    measurements: tuple[Measurement, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    started: str = ""
+    """UTC, RFC 3339; empty when the case never started."""
+    duration_ms: float = 0.0
+    worker: int | None = None
+    output_digest: str = ""
+    """BLAKE2b of the outputs as received, empty when there were none."""
+
+
+class RequirementResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One requirement of the category, folded over its cases."""
+
+    id: str
+    level: str
+    """MUST, SHOULD or MAY."""
+    title_en: str
+    title_zh: str
+    area: str
+    status: str
+    origin: tuple[str, ...]
+    applies: bool
+    why: str
+    """Why it applied, or why not."""
+    result: OutcomeClass
+    reason: str = ""
+    """For anything but met: the first cause."""
+    counts: dict[str, int] = {}
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers over fixed denominators: of `total`, `claimed` were declared and `passed` passed."""
+
+    name: str
+    total: int
+    claimed: int
+    passed: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run concludes about the device."""
+
+    name: str
+    """CONFORMANT, CONDITIONAL, NON-CONFORMANT, INCOMPLETE or CLEAN-PARTIAL."""
+    exit_code: int
+    certifiable: bool
+    why_not_certifiable: str
+    placement_shown: bool
+    eligibility: str
+    partial: bool
+    summary: str
+    requirements: tuple[RequirementResult, ...]
+    counts: dict[str, int]
+    coverage: tuple[Coverage, ...] = ()
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The stamp of a run: what was tested, with what, where and when."""
+
+    run_id: str
+    harness_version: str
+    started: str
+    finished: str
+    level: str
+    selection: str
+    """The `--case` glob, empty when everything was selected."""
+    profile: str
+    """The profile as the user named it, usable in a run-again line."""
+    profile_digest: str
+    sources: tuple[tuple[str, str], ...]
+    """Each YAML file that took part, with its SHA-256."""
+    vendor: str
+    model: str
+    category: str
+    category_version: str
+    subtype: str
+    device_key: str
+    """`vendor/model` in ASCII, for class names."""
+    identity: Identity | None
+    host: dict[str, str]
+    versions: dict[str, str]
+    bench: dict[str, str]
+    planned: int
+    not_selected: int
+    resumed: int = 0
+    """How many times the run was continued with --resume."""
+    interrupted: str = ""
+    """Why the run stopped early, empty when it did not."""
+    pinned: tuple[tuple[str, str], ...] = ()
+    """Upstream cases outside the plan because they are invalid: id and reason with reference."""
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a report needs."""
+
+    info: RunInfo
+    verdict: Verdict
+    records: tuple[Record, ...]

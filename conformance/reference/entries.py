@@ -1,0 +1,127 @@
+"""The rows of the operator suite: what one case of the ONNX backend suite feeds, expects and uses.
+
+Rows are plain data (msgspec structs, compact arrays on disk). Tensors are not in them: a row holds regions of two
+packs, `inputs` (models and inputs, which a child process may map) and `expected` (which no child ever sees).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from conformance.records import TensorInfo  # noqa: TC001  (msgspec resolves field types at run time)
+from conformance.tensors import ONNX_TYPE_OF, ValueRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Attribute = int | float | str | list[int | float | str]
+
+TYPE_OF_ONNX: dict[int, str] = {number: name for name, number in ONNX_TYPE_OF.items()}
+TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "stash_type", "softmax_precision", "output_datatype"})
+"""Attributes whose integer is a TensorProto.DataType."""
+
+
+class Region(NamedTuple):
+    """`nbytes` bytes at `offset` of the inputs pack."""
+
+    offset: int
+    nbytes: int
+
+
+class Dataset(msgspec.Struct, frozen=True, array_like=True):
+    """One set of inputs with the outputs that belong to it, both in the order of the graph."""
+
+    inputs: list[tuple[str, ValueRef]]
+    outputs: list[tuple[str, ValueRef]]
+
+
+class OperatorUse(msgspec.Struct, frozen=True, array_like=True):
+    """One distinct use of an operator in a case: the same operator, attributes and types count once."""
+
+    domain: str
+    op_type: str
+    since_version: int
+    """The operator version that the model's opset import selects."""
+    next_version: int | None
+    """The version of the operator after it, None for the newest."""
+    attributes: dict[str, Attribute]
+    """Attributes as they take effect, the schema's defaults included; graphs and tensors are left out."""
+    types: tuple[str, ...]
+    """Element types of the node's inputs and outputs as far as the model or shape inference tells, sorted."""
+
+    @property
+    def key(self) -> str:
+        """`ai.onnx.Add-14`."""
+        return f"{self.domain}.{self.op_type}-{self.since_version}"
+
+    def attribute_is(self, name: str, text: str) -> bool:
+        """Return whether attribute `name` reads as `text`; type attributes match by name (`float16`) and by number."""
+        if name not in self.attributes:
+            return False
+        value = self.attributes[name]
+        return text in set(_spellings(name, value))
+
+
+def _spellings(name: str, value: Attribute) -> Iterator[str]:
+    yield str(value)
+    if isinstance(value, list):
+        yield ",".join(str(item) for item in value)
+        yield "[" + ",".join(str(item) for item in value) + "]"
+    elif isinstance(value, float):
+        yield f"{value:g}"
+    elif isinstance(value, int) and name in TYPE_ATTRIBUTES:
+        yield TYPE_OF_ONNX.get(value, "undefined")
+
+
+class SuiteEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One case of the suite."""
+
+    name: str
+    """The name upstream: `test_add_bcast`."""
+    kind: str
+    """`node`, `simple`, `pytorch-converted`, `pytorch-operator` or `real`."""
+    case_id: str
+    model: Region
+    """The serialised ModelProto, in the inputs pack."""
+    datasets: list[Dataset]
+    output_infos: tuple[TensorInfo, ...]
+    """Outputs as the model declares them; types in ONNX's spelling, `tensor(float)`."""
+    opset_imports: dict[str, int]
+    ir_version: int
+    uses: list[OperatorUse]
+    """Every operator of the graph, its subgraphs and the model's own functions."""
+    types: tuple[str, ...]
+    """Every tensor element type that occurs in the case, sorted."""
+    rtol: float
+    atol: float
+    expanded: bool
+    """True for the variant that spells an operator out as its ONNX function body."""
+    cost_ms: float
+    dynamic_shapes: bool
+    """True where a graph input has a dimension that is not fixed."""
+    needs: tuple[str, ...] = ()
+    """What the host must have: `locale:en_US.UTF-8`."""
+    invalid: str = ""
+    """Not empty: the case is wrong upstream, and why; it judges nobody."""
+    reference: str = ""
+    """Where the reason, the precondition or the corrected tolerance can be read up."""
+    tolerance_note: str = ""
+    """Not empty: `rtol` and `atol` are not ONNX's own, and how they are derived."""
+
+    @property
+    def model_nbytes(self) -> int:
+        """Size of the serialised model."""
+        return self.model.nbytes
+
+
+class Index(msgspec.Struct, frozen=True, array_like=True):
+    """What `index.msgpack` holds: the rows, and the sizes and digests (BLAKE2b-256) of the two packs."""
+
+    key: str
+    inputs_nbytes: int
+    inputs_digest: bytes
+    expected_nbytes: int
+    expected_digest: bytes
+    entries: list[SuiteEntry]
