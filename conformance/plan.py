@@ -198,7 +198,7 @@ def _merge(merged: dict[str, Planned], planned: Planned) -> None:
     )
     # A requirement that only sees the case as unclaimed has nothing to gain from its PASS.
     serves = set(stronger.case.requirements)
-    if weaker.case.basis is not Basis.UNCLAIMED:
+    if weaker.case.basis is not Basis.UNCLAIMED or stronger.case.basis is Basis.UNCLAIMED:
         serves |= set(weaker.case.requirements)
     case = msgspec.structs.replace(
         stronger.case, requirements=tuple(sorted(serves)), smoke=planned.case.smoke or before.case.smoke

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-PORT_MODULES = frozenset({"port", "compare"})
+PORT_MODULES = frozenset({"port"})
 """Module names inside an extension folder that hold the port itself rather than an extension."""
 
 
@@ -65,8 +65,9 @@ def load(package: str, group: str, name: str) -> ModuleType:
             raise UsageError(f"there is no '{name}' among {group}: known are {', '.join(sorted(known))}{hint}")
     try:
         return importlib.import_module(path)
-    except ImportError as error:
-        raise UsageError(f"'{name}' of {group} cannot be imported from {path}: {error}") from error
+    except Exception as error:  # noqa: BLE001 - the module may be anybody's, and do anything when imported
+        text = str(error).splitlines()[0] if str(error) else "no message"
+        raise UsageError(f"'{name}' of {group} cannot be imported from {path}: {type(error).__name__}: {text}") from error
 
 
 def scan(package: str, group: str) -> dict[str, ModuleType]:

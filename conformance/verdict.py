@@ -125,11 +125,13 @@ def _result_of(state: State, records: list[Record], is_partial: bool) -> tuple[O
         reason = "no case of it was selected" if is_partial else "no case could be planned for it"
         return OutcomeClass.OPEN, reason
     result = fold(CLASS_OF[record.outcome] for record in records)
-    if result in (OutcomeClass.MET, OutcomeClass.NOT_APPLICABLE):
-        if any(record.outcome is Outcome.PASS for record in records):
-            return OutcomeClass.MET, ""
-        if str(state.requirement.level) == "MUST":
-            return OutcomeClass.OPEN, f"not one PASS among {len(records)} cases: {records[0].reason}"
+    has_pass = any(record.outcome is Outcome.PASS for record in records)
+    if result not in (OutcomeClass.NOT_MET, OutcomeClass.OPEN) and not has_pass and str(state.requirement.level) == "MUST":
+        # Waiving every case shows no more than claiming none of them does.
+        return OutcomeClass.OPEN, f"not one PASS among {len(records)} cases: {records[0].reason}"
+    if result is OutcomeClass.MET:
+        return result, ""
+    if result is OutcomeClass.NOT_APPLICABLE:
         return result, records[0].reason
     first = next(record for record in records if CLASS_OF[record.outcome] is result)
     return result, f"{first.case}: {first.outcome}: {first.reason}"
@@ -139,11 +141,12 @@ def _name(results: tuple[RequirementResult, ...], records: Sequence[Record], is_
     musts = [result for result in results if result.level == "MUST" and result.applies]
     if is_partial:  # what was not selected is not held against a partial run; what was selected is
         required = {result.id for result in musts}
-        worst = fold(CLASS_OF[record.outcome] for record in records if required.intersection(record.requirements))
+        outcomes = [record.outcome for record in records if required.intersection(record.requirements)]
+        worst = fold(CLASS_OF[outcome] for outcome in outcomes)
         if worst is OutcomeClass.MET:
             return "CLEAN-PARTIAL", EXIT_CONFORMANT
-        if worst is OutcomeClass.NOT_APPLICABLE:
-            return "INCOMPLETE", EXIT_INCOMPLETE
+        if worst is OutcomeClass.CONDITIONAL and Outcome.PASS not in outcomes:
+            worst = OutcomeClass.OPEN
     else:
         worst = fold(result.result for result in musts)
     return {

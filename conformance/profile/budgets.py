@@ -114,7 +114,8 @@ class Power(Strict):
         """Idle ≤ typical ≤ maximum, and the design power lies between idle and maximum; no state above the maximum."""
         typical = list(ordered(self, ("idle_w", "typical_w", "max_w")))
         yield from typical
-        yield from (found for found in ordered(self, ("idle_w", "tdp_w", "max_w")) if found not in typical)
+        blamed = [path for path, _ in typical]
+        yield from (found for found in ordered(self, ("idle_w", "tdp_w", "max_w")) if found[0] not in blamed)
         for index, state in enumerate(self.states):
             if self.max_w is not None and state.cap_w > self.max_w:
                 what = f"cap_w is {state.cap_w:g}, above max_w, which is {self.max_w:g}"

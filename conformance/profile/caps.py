@@ -4,14 +4,15 @@ What a category asks for at least (types, operators, opsets) are requirements, j
 the device's own gate is refused here.
 """
 
-from conformance.profile.category import CategoryProfile
+from conformance.profile.category import Caps, CategoryProfile
 from conformance.profile.declares import Precision
 from conformance.profile.defects import path_text, place_of
 from conformance.profile.device import DeviceProfile
 from conformance.profile.model import Deadlines
+from conformance.profile.terms import Term, spelled
 from conformance.profile.tightening import loosenings, value_text
 from conformance.profile.tree import Defect, KeyPath, Node
-from conformance.profile.vocabulary import DETERMINISM
+from conformance.profile.vocabulary import CONTRACTIONS, DETERMINISM
 
 
 def check_caps(profile: DeviceProfile, category: CategoryProfile, root: Node) -> list[Defect]:
@@ -20,8 +21,7 @@ def check_caps(profile: DeviceProfile, category: CategoryProfile, root: Node) ->
     found: list[tuple[KeyPath, str]] = []
     for index, term in enumerate(declares.allowed_host_ops):
         if not any(cap.covers(term) for cap in caps.allowed_host_ops):
-            allowed = ", ".join(str(cap) for cap in caps.allowed_host_ops) or "nothing"
-            what = f"'{term}' may not run on the host: the category {name} allows {allowed}"
+            what = f"'{term}' may not run on the host: the category {name} allows {_allowed(term, caps)}"
             found.append((("declares", "allowed_host_ops", index), what))
     deadlines = profile.runtime.deadlines or Deadlines()
     for key in ("open_s", "compile_s", "run_s"):
@@ -41,6 +41,16 @@ def check_caps(profile: DeviceProfile, category: CategoryProfile, root: Node) ->
             what = f"'{declares.determinism}' is weaker than {weakest}, the weakest that the category {name} allows"
             found.append((("declares", "determinism"), what))
     return [Defect(place_of(root, path), what) for path, what in found]
+
+
+def _allowed(term: Term, caps: Caps) -> str:
+    same = [str(cap) for cap in caps.allowed_host_ops if cap.op == term.op]
+    if same:
+        return f"only {' and '.join(same)}"
+    if term.op in CONTRACTIONS:
+        return "no contraction"
+    names = sorted({spelled(cap.domain, cap.op) for cap in caps.allowed_host_ops})
+    return f"only {', '.join(names)}" if names else "nothing"
 
 
 def effective_deadlines(profile: DeviceProfile, category: CategoryProfile) -> dict[str, float]:

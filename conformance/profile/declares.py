@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag
 from pydantic.json_schema import WithJsonSchema
 
 from conformance.profile.budgets import Documentation, Interface, Latency, Power, Sdk, SensorFusion, Thermal
@@ -91,6 +91,8 @@ class Exclusion(Strict):
 
 
 def _as_exclusion(value: object) -> object:
+    if not isinstance(value, str | dict | Exclusion):
+        refuse("an operator term, or {term: …, reason: …}, is wanted here")
     return {"term": value} if isinstance(value, str) else value
 
 
@@ -98,12 +100,24 @@ def _include(value: object) -> object:
     if value == "all" and isinstance(value, str):
         return "all"
     if not isinstance(value, list | tuple):
-        refuse("'all' or a list of operator terms is wanted here")
+        found = f", not '{shown(value)}'" if isinstance(value, str) else ""
+        refuse(f"'all' or a list of operator terms is wanted here{found}")
     return value
 
 
 _EXCLUSION_SCHEMA = {"anyOf": [TERM_SCHEMA, {"$ref": "#/$defs/Exclusion"}]}
-Included = Annotated[Literal["all"] | Terms, BeforeValidator(_include)]
+
+
+def _form(value: object) -> str:
+    return "all" if isinstance(value, str) else "terms"
+
+
+# Told apart by form, so that a wrong item is not also blamed for not being the word `all`.
+Included = Annotated[
+    Annotated[Literal["all"], Tag("all")] | Annotated[Terms, Tag("terms")],
+    Discriminator(_form),
+    BeforeValidator(_include),
+]
 Excluded = Annotated[Exclusion, BeforeValidator(_as_exclusion)]
 
 

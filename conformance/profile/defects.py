@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from conformance.profile.model import SLUG_PATTERN
 from conformance.profile.tree import Defect, KeyPath, Node, Position, describe
 from conformance.profile.wording import did_you_mean, nearest, shown
 
@@ -40,13 +41,14 @@ def translate(error: ValidationError, root: Node, model: type[BaseModel]) -> lis
             ]
         elif kind == "missing":
             name = str(item["loc"][-1])
-            at = place_of_mapping(root, path)
+            at = place_of_key(root, path)
             missing.append((path, name, Defect(at, f"the key '{name}' is missing{_inside(path)}")))
         elif kind == "extra_forbidden":
             known = known_keys(model, item["loc"][:-1])
             name = str(item["loc"][-1])
             unknown[path[:-1], nearest(name, known)] = True
-            found.append(Defect(place_of(root, path), f"unknown key '{shown(name)}'{did_you_mean(name, known)}"))
+            at = place_of_key(root, path)
+            found.append(Defect(at, f"unknown key '{shown(name)}'{did_you_mean(name, known)}"))
         else:
             node = root.find(path)
             at = node.at.shifted(node.text_shift + context["offset"]) if context.get("offset") else node.at
@@ -78,8 +80,8 @@ def place_of(root: Node, path: KeyPath) -> Position:
     return node.at
 
 
-def place_of_mapping(root: Node, path: KeyPath) -> Position:
-    """Return the key of the mapping at `path`, or the top of the file."""
+def place_of_key(root: Node, path: KeyPath) -> Position:
+    """Return where the key of `path` stands; the top of the file for the root, the item itself inside a list."""
     node = root.find(path)
     return node.key_at or node.at
 
@@ -120,16 +122,28 @@ _WANTED = {
 
 
 def _sentence(kind: str, context: dict[str, Any], message: str, node: Node, path: KeyPath) -> str:
-    name = f"'{shown(str(path[-1]))}'" if path and isinstance(path[-1], str) else "the item"
+    name = _subject(path)
     if kind == "defect":
         return str(context["message"])
     if kind in _WANTED:
         return f"{name} must be {_WANTED[kind]}, found {describe(node)}{_remedy(kind, node)}"
     if kind == "literal_error":
-        known = re.findall(r"'([^']*)'", str(context["expected"])) or [str(context["expected"])]
+        known = re.findall(r"'([^']*)'", str(context["expected"]))
+        if not known:
+            return f"{name} must be {context['expected']}, found {describe(node)}"
         meant = did_you_mean(node.value, known) if isinstance(node.value, str) else f"; known here: {', '.join(known)}"
         return f"{name} cannot be {describe(node)}{meant}"
+    if kind == "too_short":
+        return f"{name} is empty: at least {context['min_length']} must be given"
     return f"{name} is {describe(node)}: {_limit(kind, context) or shown(message, 200)}"
+
+
+def _subject(path: KeyPath) -> str:
+    step = path[-1] if path else ""
+    if isinstance(step, int):
+        names = [part for part in path if isinstance(part, str)]
+        return f"item {step + 1} of '{shown(names[-1] if names else '')}'"
+    return f"'{shown(step)}'"
 
 
 _NUMBER_WITH_UNIT = re.compile(r"\s*([-+]?[0-9]*\.?[0-9]+)\s*(\S{1,12})\s*")
@@ -156,12 +170,13 @@ _LIMITS = {
     "less_than_equal": "it must be at most {le:g}",
     "string_too_long": "it must have at most {max_length} characters",
     "string_too_short": "it must not be empty",
-    "too_short": "at least {min_length} must be given",
     "string_pattern_mismatch": "it must match {pattern}",
 }
 
 
 def _limit(kind: str, context: dict[str, Any]) -> str:
+    if context.get("pattern") == SLUG_PATTERN:
+        return "it must consist of lower-case letters, digits and single hyphens"
     return _LIMITS[kind].format(**context) if kind in _LIMITS else ""
 
 

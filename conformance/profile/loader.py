@@ -123,7 +123,7 @@ def _category_of(device: Loaded[DeviceProfile]) -> Loaded[CategoryProfile]:
         raise ProfileError([str(Defect(at, str(error)))]) from error
     category = load(path, CategoryProfile, "categories")
     name = category.model.category.name
-    if not any(source.display.startswith("profiles/") for source in category.sources):
+    if not set(category.files) & set(shipped("categories").values()):
         what = f"the category in '{shown(reference)}' must extend a built-in one, as {BUILTIN}accelerator-card"
         raise ProfileError([str(Defect(at, what))])
     if name in shipped("categories"):

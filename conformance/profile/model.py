@@ -16,6 +16,7 @@ T = TypeVar("T")
 Tighter: TypeAlias = Literal["lower", "higher", "subset", "superset", "stronger", "equal", "free"]
 MAX_NAME: Final = 200
 MAX_TEXT: Final = 4000
+SLUG_PATTERN: Final = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 
 class Strict(BaseModel):
@@ -84,7 +85,7 @@ def _visible_lines(text: str) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME), After(_visible)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), After(_visible_lines)]
-Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Slug = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=SLUG_PATTERN)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from typing import Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from conformance.profile.bench import BenchFile
 from conformance.profile.category import CategoryProfile
 from conformance.profile.defects import models_in
 from conformance.profile.device import DeviceProfile
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 MODELS: dict[str, type[BaseModel]] = {
     "device-profile": DeviceProfile,

@@ -4,9 +4,10 @@
     attributes = name "=" value {"," name "=" value}
     types      = type {"," type}
 
-`Add`, `ai.onnx.ml.Scaler`, `Resize-13`, `Resize[mode=cubic, antialias=1]`, `Add(bfloat16)`,
-`Cast-24[to=float16](string)`. Whatever a term names must hold all at once. A value is a word, a quoted text or a list in brackets. An attribute that a
-node leaves out has ONNX's default. This module needs neither pydantic nor onnx.
+`Add`, `ai.onnx.ml.Scaler`, `Resize-13`, `Resize[mode=cubic, antialias=1]`, `Add(bfloat16)` and
+`Cast-24[to=float16](string)` are terms. Whatever a term names must hold all at once. A value is a word, a quoted text
+or a list in brackets. An attribute that a node leaves out has ONNX's default. This module needs neither pydantic nor
+onnx.
 """
 
 import re

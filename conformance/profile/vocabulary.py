@@ -48,6 +48,7 @@ ONNX_DOMAINS: Final = ("ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.prev
 
 CONTRACTIONS: Final = frozenset({
     "Attention", "CausalConvWithState", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "Einsum",
-    "FlexAttention", "GRU", "Gemm", "LSTM", "LinearAttention", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN",
+    "FlexAttention", "GRU", "Gemm", "LSTM", "LinearAttention", "MatMul", "MatMulInteger", "QLinearConv",
+    "QLinearMatMul", "RNN",
 })  # fmt: skip
 """Operators that sum products: the work that a device is bought for, which no category may let the host do."""

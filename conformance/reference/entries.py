@@ -6,21 +6,16 @@ packs, `inputs` (models and inputs, which a child process may map) and `expected
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from conformance.records import TensorInfo  # noqa: TC001  (msgspec resolves field types at run time)
 from conformance.tensors import ONNX_TYPE_OF, ValueRef
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Attribute = int | float | str | list[int | float | str]
 
 TYPE_OF_ONNX: dict[int, str] = {number: name for name, number in ONNX_TYPE_OF.items()}
-TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "stash_type", "softmax_precision", "output_datatype"})
-"""Attributes whose integer is a TensorProto.DataType."""
 
 
 class Region(NamedTuple):
@@ -55,24 +50,6 @@ class OperatorUse(msgspec.Struct, frozen=True, array_like=True):
     def key(self) -> str:
         """`ai.onnx.Add-14`."""
         return f"{self.domain}.{self.op_type}-{self.since_version}"
-
-    def attribute_is(self, name: str, text: str) -> bool:
-        """Return whether attribute `name` reads as `text`; type attributes match by name (`float16`) and by number."""
-        if name not in self.attributes:
-            return False
-        value = self.attributes[name]
-        return text in set(_spellings(name, value))
-
-
-def _spellings(name: str, value: Attribute) -> Iterator[str]:
-    yield str(value)
-    if isinstance(value, list):
-        yield ",".join(str(item) for item in value)
-        yield "[" + ",".join(str(item) for item in value) + "]"
-    elif isinstance(value, float):
-        yield f"{value:g}"
-    elif isinstance(value, int) and name in TYPE_ATTRIBUTES:
-        yield TYPE_OF_ONNX.get(value, "undefined")
 
 
 class SuiteEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.backend.test import loader
 
 from conformance.errors import HarnessError
 from conformance.reference import generate
@@ -127,18 +128,18 @@ ONE = np.array([1.0], np.float32)
 
 def test_more_values_than_inputs_are_refused(monkeypatch: pytest.MonkeyPatch, raw_case: Any) -> None:
     case = raw_case("test_a", RELU, {"x": ONE}, {"z": ONE}, data_sets=[([ONE, ONE], [ONE])])
-    with pytest.raises(HarnessError, match="test_a .* do not pair up"):
+    with pytest.raises(HarnessError, match=r"test_a .* do not pair up"):
         index_of(monkeypatch, case)
 
 
 def test_a_case_without_data_is_refused(monkeypatch: pytest.MonkeyPatch, raw_case: Any) -> None:
-    with pytest.raises(HarnessError, match="test_a .* has no data: reinstall onnx"):
+    with pytest.raises(HarnessError, match=r"test_a .* has no data: reinstall onnx"):
         index_of(monkeypatch, raw_case("test_a", RELU, {"x": ONE}, {"z": ONE}, data_sets=[]))
 
 
 def test_several_nodes_need_a_base_case(monkeypatch: pytest.MonkeyPatch, raw_case: Any) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["t"]), helper.make_node("Relu", ["t"], ["z"])]
-    with pytest.raises(HarnessError, match="test_a .* has 2 nodes and no base case"):
+    with pytest.raises(HarnessError, match=r"test_a .* has 2 nodes and no base case"):
         index_of(monkeypatch, raw_case("test_a", nodes, {"x": ONE}, {"z": ONE}))
 
 
@@ -176,7 +177,15 @@ def test_collecting_tells_its_progress_module_by_module(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         generate, "import_module", lambda name: onnx.backend.test.case.node if name.endswith("node") else None
     )
-    monkeypatch.setattr(generate.loader, "load_model_tests", lambda kind: [])
+    monkeypatch.setattr(loader, "load_model_tests", lambda **_: [])
     assert generate._collect(lambda *news: told.append(news)) == []
     assert len(told) > 150
     assert {total for _, _, total in told} == {len(told)}
+
+
+def test_a_case_of_kind_real_is_loaded_by_its_address() -> None:
+    url = "onnx/backend/test/data/light/light_zfnet512.onnx"
+    fields = {"name": "test_zfnet512", "kind": "real", "rtol": 1e-3, "atol": 1e-7, "model": None, "model_dir": None}
+    model, data_sets = RawCase(SimpleNamespace(**fields, data_sets=None, url=url)).load()
+    assert model.graph.output[0].name == "gpu_0/softmax_1"
+    assert len(data_sets) == 1

@@ -178,7 +178,7 @@ def test_full_disk_is_told_apart_from_a_race(small: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(suite.Path, "rename", full)
+    monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(HarnessError, match="No space left on device; free space"):
         load_suite()
     assert list((small / "onnx-suite").iterdir()) == []
@@ -214,7 +214,7 @@ def test_damaged_folder_that_cannot_go_names_the_remedy(tmp_path: Path, monkeypa
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(suite.Path, "rename", refused)
+    monkeypatch.setattr(Path, "rename", refused)
     with pytest.raises(HarnessError, match="Permission denied; remove it"):
         suite._discard(tmp_path)
 

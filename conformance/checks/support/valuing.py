@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.compare import compare
+from conformance.checks.support.compare import compare
 from conformance.records import Judgement, Measurement, Outcome
 
 if TYPE_CHECKING:

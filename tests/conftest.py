@@ -1,0 +1,41 @@
+"""What every test shares: a cache of its own for the session, the checkout, and the harness as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+Conformance = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache folder for the whole session: the operator suite is made once, and no test touches the user's own cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONFORMANCE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds pyproject.toml."""
+    return CHECKOUT
+
+
+@pytest.fixture
+def conformance(tmp_path: Path) -> Conformance:
+    """Run the command line in a process of its own, in an empty folder: `conformance("run", "--level", "smoke")`."""
+
+    def call(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        given: dict[str, object] = {"cwd": tmp_path, "timeout": 300, "env": dict(os.environ)} | options
+        command = [sys.executable, "-m", "conformance", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, **given)  # type: ignore[call-overload,no-any-return]
+
+    return call
