@@ -155,7 +155,7 @@ def build(
         elif applies and requirement.check not in known:
             unplanned = f"no check yet: '{requirement.check}' does not exist in this version"
         states.append(State(requirement, applies, why, unplanned))
-        if not applies or unplanned:
+        if not applies or unplanned or requirement.check is None:
             continue
         for planned in find_check(requirement.check).plan(requested(requirement, why), context):
             _merge(merged, planned)

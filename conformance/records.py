@@ -189,7 +189,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     context: str = ""
     remedy: str = ""
     observed: str = ""
-    """For UNSUPPORTED on the full level: `works`, `rejects`, `crashes`, `differs`."""
+    """For UNSUPPORTED on the full level: `works`, `rejects`, `differs`, `elsewhere`, `crashes`, `hangs`, `not tried`."""
     measurements: tuple[Measurement, ...] = ()
     witnesses: tuple[Witness, ...] = ()
     attempts: tuple[Attempt, ...] = ()

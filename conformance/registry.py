@@ -41,7 +41,9 @@ def added_names(group: str, builtin: Iterable[str]) -> dict[str, str]:
     for entry in entry_points(group=group):
         if entry.name in taken or entry.name in added:
             owner = entry.dist.name if entry.dist else "an installed distribution"
-            raise UsageError(f"{owner} adds '{entry.name}' to {group}, but that name is taken: uninstall it or rename its entry")
+            raise UsageError(
+                f"{owner} adds '{entry.name}' to {group}, but that name is taken: uninstall it or rename its entry"
+            )
         added[entry.name] = entry.value.partition(":")[0]
     return added
 
@@ -65,9 +67,11 @@ def load(package: str, group: str, name: str) -> ModuleType:
             raise UsageError(f"there is no '{name}' among {group}: known are {', '.join(sorted(known))}{hint}")
     try:
         return importlib.import_module(path)
-    except Exception as error:  # noqa: BLE001 - the module may be anybody's, and do anything when imported
+    except Exception as error:  # the module may be anybody's, and do anything when imported
         text = str(error).splitlines()[0] if str(error) else "no message"
-        raise UsageError(f"'{name}' of {group} cannot be imported from {path}: {type(error).__name__}: {text}") from error
+        raise UsageError(
+            f"'{name}' of {group} cannot be imported from {path}: {type(error).__name__}: {text}"
+        ) from error
 
 
 def scan(package: str, group: str) -> dict[str, ModuleType]:

@@ -1,7 +1,7 @@
 """Outcomes, their order, and the one fold: case → requirement → device. Knows nothing of how anything was measured.
 
-not met > open > conditional > met > not applicable: so a harness error can never hide a failure, and a requirement that is
-a MUST and has not one PASS is open, even where every case is UNSUPPORTED.
+not met > open > conditional > met > not applicable: so a harness error can never hide a failure, and a requirement that
+is a MUST and has not one PASS is open, even where every case is UNSUPPORTED or waived.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def fold(classes: Iterable[OutcomeClass]) -> OutcomeClass:
 
 
 def apply_waivers(records: Sequence[Record], waivers: Sequence[Waiver], today: date) -> list[Record]:
-    """Return the records with WAIVED where an unexpired waiver names a case that is not met; nothing else is waivable."""
+    """Return the records, WAIVED where an unexpired waiver names a case that is not met; nothing else is waivable."""
     waived = []
     for record in records:
         waiver = next((w for w in waivers if w.expires >= today and fnmatch.fnmatchcase(record.case, w.case)), None)
@@ -68,7 +68,7 @@ def apply_waivers(records: Sequence[Record], waivers: Sequence[Waiver], today: d
 
 
 def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdict:
-    """Fold records to requirements and requirements to the device. A planned case without a record is a bug: AssertionError."""
+    """Fold records to requirements, these to the device. A planned case without a record is a bug: AssertionError."""
     recorded = Counter(record.case for record in records)
     planned = {one.case.id for one in plan.cases}
     if set(recorded) != planned or any(count != 1 for count in recorded.values()):
@@ -78,7 +78,9 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
     for record in records:
         for requirement in record.requirements:
             by_requirement.setdefault(requirement, []).append(record)
-    results = tuple(_fold_requirement(state, by_requirement.get(state.requirement.id, []), is_partial) for state in plan.states)
+    results = tuple(
+        _fold_requirement(state, by_requirement.get(state.requirement.id, []), is_partial) for state in plan.states
+    )
     name, code = _name(results, records, is_partial)
     why_not = _why_not(standing, name, is_partial)
     placement = next((record for record in records if record.case == PLACEMENT_CASE), None)
@@ -125,16 +127,16 @@ def _result_of(state: State, records: list[Record], is_partial: bool) -> tuple[O
         reason = "no case of it was selected" if is_partial else "no case could be planned for it"
         return OutcomeClass.OPEN, reason
     result = fold(CLASS_OF[record.outcome] for record in records)
+    if result in (OutcomeClass.NOT_MET, OutcomeClass.OPEN):
+        first = next(record for record in records if CLASS_OF[record.outcome] is result)
+        return result, f"{first.case}: {first.outcome}: {first.reason}"
     has_pass = any(record.outcome is Outcome.PASS for record in records)
-    if result not in (OutcomeClass.NOT_MET, OutcomeClass.OPEN) and not has_pass and str(state.requirement.level) == "MUST":
+    if not has_pass and str(state.requirement.level) == "MUST":
         # Waiving every case shows no more than claiming none of them does.
         return OutcomeClass.OPEN, f"not one PASS among {len(records)} cases: {records[0].reason}"
-    if result is OutcomeClass.MET:
-        return result, ""
-    if result is OutcomeClass.NOT_APPLICABLE:
-        return result, records[0].reason
     first = next(record for record in records if CLASS_OF[record.outcome] is result)
-    return result, f"{first.case}: {first.outcome}: {first.reason}"
+    where = f"{first.case}: {first.outcome}: " if result is OutcomeClass.CONDITIONAL else ""
+    return result, "" if result is OutcomeClass.MET else f"{where}{first.reason}"
 
 
 def _name(results: tuple[RequirementResult, ...], records: Sequence[Record], is_partial: bool) -> tuple[str, int]:
@@ -189,8 +191,6 @@ def _cover(plan: Plan, records: Sequence[Record]) -> tuple[Coverage, ...]:
             if outcome is not Outcome.UNSUPPORTED:
                 claimed[member] = claimed.get(member, True) and outcome is Outcome.PASS
         covers.append(
-            Coverage(
-                name=name, total=len(set(members.values())), claimed=len(claimed), passed=sum(claimed.values())
-            )
+            Coverage(name=name, total=len(set(members.values())), claimed=len(claimed), passed=sum(claimed.values()))
         )
     return tuple(covers)

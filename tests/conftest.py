@@ -16,7 +16,7 @@ Conformance = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session", autouse=True)
 def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache folder for the whole session: the operator suite is made once, and no test touches the user's own cache."""
+    """One cache folder for the session: the operator suite is made once, and the user's own cache stays as it is."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONFORMANCE_CACHE", str(folder))

@@ -100,7 +100,9 @@ def layer_of(module: str) -> int:
     """Return the number of the layer of a module: the longest layer name that is a prefix of its own."""
     names = [layer for layer in LAYERS if layer and (module == layer or module.startswith(f"{layer}."))]
     if not names:
-        assert module == "", f"conformance/{module} belongs to no room: put it into one, or add it to ARCHITECTURE and here"
+        assert module == "", (
+            f"conformance/{module} belongs to no room: put it into one, or add it to ARCHITECTURE and here"
+        )
         return 0
     return LAYERS.index(max(names, key=len))
 
@@ -142,7 +144,11 @@ def test_no_import_cycle() -> None:
     for name, _, tree in trees():
         deferred = {id(inner) for node in ast.walk(tree) if _defers(node) for inner in ast.walk(node)}
         for node in ast.walk(tree):
-            if id(node) in deferred or not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("conformance"):
+            if (
+                id(node) in deferred
+                or not isinstance(node, ast.ImportFrom)
+                or not (node.module or "").startswith("conformance")
+            ):
                 continue
             for alias in node.names:
                 inside = f"{node.module}.{alias.name}".removeprefix("conformance").removeprefix(".")
@@ -167,7 +173,10 @@ def _defers(node: ast.AST) -> bool:
 
 def test_only_the_pytest_plugin_imports_pytest() -> None:
     users = [
-        name for name, _, tree in trees() for dotted, _ in imported_names(tree) if dotted.partition(".")[0] in ("pytest", "_pytest")
+        name
+        for name, _, tree in trees()
+        for dotted, _ in imported_names(tree)
+        if dotted.partition(".")[0] in ("pytest", "_pytest")
     ]
     assert [name for name in users if name != "pytest_plugin"] == []
 
@@ -177,7 +186,8 @@ def test_what_runs_in_the_child_names_no_heavy_package() -> None:
     child_modules = [
         name
         for name in MODULES
-        if name.startswith(("adapters.", "checks.")) or name in {*FOUNDATION, "execution.child", "execution.protocol", "execution.stores"}
+        if name.startswith(("adapters.", "checks."))
+        or name in {*FOUNDATION, "execution.child", "execution.protocol", "execution.stores"}
     ]
     assert "adapters.runtime.onnxruntime" in child_modules
     wrong = [

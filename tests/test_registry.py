@@ -52,7 +52,7 @@ def test_scan_gives_every_module_by_its_public_name() -> None:
 
 def test_another_distribution_adds_a_check_by_one_file(distribution: Path) -> None:
     (distribution / "vendor_checks.py").write_text(
-        "def plan(requested, context): return []\ndef measure(case, device): ...\ndef judge(case, seen, expected): ...\n"
+        "def plan(requested, context): return []\ndef measure(case, device): ...\ndef judge(case, seen, wanted): ...\n"
     )
     install(distribution, "vendor-checks", "conformance.checks", {"vendor-latency": "vendor_checks"})
     assert "vendor-latency" in check_names()
@@ -61,7 +61,7 @@ def test_another_distribution_adds_a_check_by_one_file(distribution: Path) -> No
 
 def test_another_distribution_adds_a_runtime_by_one_file(distribution: Path) -> None:
     (distribution / "vendor_runtime.py").write_text(
-        "from conformance.adapters.runtime.onnx_backend import Adapter as Base, Options\nclass Adapter(Base): Options = Options\n"
+        "from conformance.adapters.runtime import onnx_backend\nclass Adapter(onnx_backend.Adapter): pass\n"
     )
     install(distribution, "vendor-runtime", "conformance.runtimes", {"vendor-sdk": "vendor_runtime:Adapter"})
     assert adapter_class("vendor-sdk").__module__ == "vendor_runtime"
@@ -91,9 +91,14 @@ def test_an_unknown_name_shows_the_nearest() -> None:
 def test_an_entry_that_cannot_be_imported_says_why(distribution: Path) -> None:
     (distribution / "raises_at_import.py").write_text("raise RuntimeError('no driver\\nhere')\n")
     install(
-        distribution, "broken", "conformance.checks", {"absent": "no_such_module_anywhere", "raises": "raises_at_import"}
+        distribution,
+        "broken",
+        "conformance.checks",
+        {"absent": "no_such_module_anywhere", "raises": "raises_at_import"},
     )
-    with pytest.raises(UsageError, match="'absent' of conformance.checks cannot be imported from no_such_module_anywhere"):
+    with pytest.raises(
+        UsageError, match="'absent' of conformance.checks cannot be imported from no_such_module_anywhere"
+    ):
         check_module("absent")
     with pytest.raises(UsageError) as caught:
         check_module("raises")

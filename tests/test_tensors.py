@@ -78,7 +78,12 @@ def test_views_that_are_not_contiguous_travel_in_row_major_order() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(hnp.arrays(dtype=st.sampled_from([np.float32, np.float16, np.int64, np.uint8]), shape=hnp.array_shapes(min_dims=0, min_side=0)))
+@given(
+    hnp.arrays(
+        dtype=st.sampled_from([np.float32, np.float16, np.int64, np.uint8]),
+        shape=hnp.array_shapes(min_dims=0, min_side=0),
+    )
+)
 def test_any_array_survives(array: np.ndarray[Any, Any]) -> None:
     assert equal_bits(over_the_wire(array), array)
 
@@ -91,7 +96,11 @@ def test_any_text_survives(items: list[str]) -> None:
 
 
 def test_strings_come_from_every_way_of_holding_them() -> None:
-    for held in (np.array([["a", "ü"]], dtype=object), np.array([["a", "ü"]]), np.array([[b"a", "ü".encode()]], dtype=object)):
+    for held in (
+        np.array([["a", "ü"]], dtype=object),
+        np.array([["a", "ü"]]),
+        np.array([[b"a", "ü".encode()]], dtype=object),
+    ):
         back = over_the_wire(held)
         assert back.dtype == object
         assert back.tolist() == [["a", "ü"]]

@@ -24,7 +24,12 @@ TODAY = date(2026, 11, 24)
 def requirement(name: str = "R-1", level: str = "MUST", *, applies: bool = True, unplanned: str = "") -> State:
     """A requirement as the plan leaves it."""
     body = SimpleNamespace(
-        id=name, level=level, title=SimpleNamespace(en="Title", zh="标题"), area="session", status="draft", origin=["ours"]
+        id=name,
+        level=level,
+        title=SimpleNamespace(en="Title", zh="标题"),
+        area="session",
+        status="draft",
+        origin=["ours"],
     )
     return State(body, applies, "it applies to every device" if applies else "power is not given", unplanned)
 
@@ -41,7 +46,9 @@ def plan_of(records: list[Record], states: list[State], **changes: Any) -> Plan:
     return plan._replace(**changes)
 
 
-def judged(records: list[Record], states: list[State] | None = None, standing: Standing = CERTIFIABLE, **changes: Any) -> Verdict:
+def judged(
+    records: list[Record], states: list[State] | None = None, standing: Standing = CERTIFIABLE, **changes: Any
+) -> Verdict:
     """The verdict on those records."""
     return conclude(plan_of(records, states or [requirement()], **changes), records, standing)
 
@@ -55,7 +62,7 @@ def test_the_order_is_the_written_one() -> None:
     assert set(CLASS_OF) == set(Outcome)
 
 
-@pytest.mark.parametrize(("left", "right"), itertools.product(ORDER, ORDER))
+@pytest.mark.parametrize(("left", "right"), list(itertools.product(ORDER, ORDER)))
 def test_the_worse_of_two_classes_wins(left: OutcomeClass, right: OutcomeClass) -> None:
     assert fold([left, right]) is ORDER[min(ORDER.index(left), ORDER.index(right))]
 
@@ -88,7 +95,9 @@ def test_folding_is_the_same_in_any_order_and_grouping(classes: list[OutcomeClas
         (Outcome.UNSUPPORTED, OPEN, MET),
     ],
 )
-def test_every_outcome_alone_and_beside_a_pass(outcome: Outcome, alone: OutcomeClass, beside_a_pass: OutcomeClass) -> None:
+def test_every_outcome_alone_and_beside_a_pass(
+    outcome: Outcome, alone: OutcomeClass, beside_a_pass: OutcomeClass
+) -> None:
     """The truth table of a MUST: without one PASS it is never better than open."""
     assert judged([record("a", outcome)]).requirements[0].result is alone
     assert judged([record("a", outcome), record("b")]).requirements[0].result is beside_a_pass
@@ -103,13 +112,17 @@ def test_every_outcome_alone_and_beside_a_pass(outcome: Outcome, alone: OutcomeC
     ],
 )
 def test_what_is_no_must_needs_no_pass(level: str, outcome: Outcome, result: OutcomeClass) -> None:
-    verdict = judged([record("a", outcome), record("b", Outcome.PASS, "R-2")], [requirement(level=level), requirement("R-2")])
+    verdict = judged(
+        [record("a", outcome), record("b", Outcome.PASS, "R-2")], [requirement(level=level), requirement("R-2")]
+    )
     assert verdict.requirements[0].result is result
     assert verdict.name == "CONFORMANT"
 
 
 def test_a_must_whose_cases_are_all_unsupported_is_open_and_says_so() -> None:
-    verdict = judged([record("a", Outcome.UNSUPPORTED, reason="profile does not declare int4"), record("b", Outcome.UNSUPPORTED)])
+    verdict = judged(
+        [record("a", Outcome.UNSUPPORTED, reason="profile does not declare int4"), record("b", Outcome.UNSUPPORTED)]
+    )
     assert (verdict.name, verdict.exit_code) == ("INCOMPLETE", 30)
     assert verdict.requirements[0].reason == "not one PASS among 2 cases: profile does not declare int4"
 
@@ -129,7 +142,9 @@ def test_a_requirement_that_does_not_apply_says_why_and_holds_nothing_up() -> No
 
 
 def test_a_requirement_names_the_case_that_decides_it() -> None:
-    verdict = judged([record("a"), record("b", Outcome.ERROR, reason="disk full"), record("c", Outcome.CRASH, reason="SIGSEGV")])
+    verdict = judged(
+        [record("a"), record("b", Outcome.ERROR, reason="disk full"), record("c", Outcome.CRASH, reason="SIGSEGV")]
+    )
     assert verdict.requirements[0].reason == "c: CRASH: SIGSEGV"
     assert verdict.requirements[0].counts == {"PASS": 1, "CRASH": 1, "ERROR": 1}
 
@@ -192,7 +207,9 @@ def test_one_case_serves_every_requirement_that_asked_for_it() -> None:
         ([Outcome.PASS, Outcome.CRASH], "NON-CONFORMANT", 20),
     ],
 )
-def test_a_partial_run_is_never_certifiable(changes: dict[str, str], outcomes: list[Outcome], name: str, code: int) -> None:
+def test_a_partial_run_is_never_certifiable(
+    changes: dict[str, str], outcomes: list[Outcome], name: str, code: int
+) -> None:
     records = [record(f"a{at}", outcome) for at, outcome in enumerate(outcomes)]
     verdict = judged(records, [requirement(), requirement("R-2")], **changes)
     assert (verdict.name, verdict.exit_code) == (name, code)

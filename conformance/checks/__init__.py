@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, cast
 
 from conformance.errors import UsageError
@@ -19,6 +20,7 @@ def check_names() -> list[str]:
     return sorted(names(PACKAGE, GROUP))
 
 
+@functools.cache
 def check_module(name: str) -> Check:
     """Return the check of that name; UsageError where there is none or it lacks one of the three functions."""
     module = load(PACKAGE, GROUP, name)

@@ -14,7 +14,7 @@ from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device, run_session
 from conformance.checks.support.witnessing import HOST_PROVIDER, judge_placement
 from conformance.observation import Observation
-from conformance.records import Case, Judgement, Measurement, Outcome
+from conformance.records import Basis, Case, Judgement, Measurement, Outcome
 from conformance.reference import probes
 from conformance.tensors import to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
@@ -57,6 +57,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
                 check="placement",
                 requirements=(requested.id,),
                 why=unclaimed or requested.why,
+                basis=Basis.UNCLAIMED if unclaimed else Basis.DECLARED,
                 smoke=True,
                 order=0 if name == "model/device-nodes" else 1,
                 cost_ms=500.0 if exclusive else 5.0,

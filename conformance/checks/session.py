@@ -11,7 +11,7 @@ from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device, run_session
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.observation import Observation
-from conformance.records import Case, Judgement, Measurement, Outcome
+from conformance.records import Basis, Case, Judgement, Measurement, Outcome
 from conformance.reference import probes
 from conformance.tensors import to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
@@ -71,6 +71,7 @@ def _case(requested: Requested, name: str, params: dict[str, Any], workload: Wor
         check="session",
         requirements=(requested.id,),
         why=unclaimed or requested.why,
+        basis=Basis.UNCLAIMED if unclaimed else Basis.DECLARED,
         smoke=True,
         order=0 if workload is None else 1,
         cost_ms=5.0,

@@ -43,7 +43,7 @@ class Circumstances(NamedTuple):
 def blame(ended: Ended, timed_out: str, deadline_s: float, stderr: str, host: Circumstances) -> Attempt:
     """Return the attempt with its outcome: CRASH or TIMEOUT for the device, ERROR for the host. `timed_out` names the phase."""
     outcome, detail = _decide(ended, timed_out, deadline_s, host)
-    name = signal.Signals(ended.signal).name if ended.signal else ""
+    name = _signal_name(ended.signal) if ended.signal else ""
     return Attempt(
         outcome=outcome,
         detail=detail,
@@ -52,6 +52,11 @@ def blame(ended: Ended, timed_out: str, deadline_s: float, stderr: str, host: Ci
         stderr_tail=stderr[-STDERR_KEPT:],
         peak_rss_mb=round(ended.peak_rss_kb / 1024, 1) if ended.peak_rss_kb else None,
     )
+
+
+def _signal_name(number: int) -> str:
+    """Return `SIGSEGV`; most real-time signals have no name of their own."""
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")
 
 
 def _decide(ended: Ended, timed_out: str, deadline_s: float, host: Circumstances) -> tuple[Outcome, str]:
@@ -69,7 +74,7 @@ def _decide(ended: Ended, timed_out: str, deadline_s: float, host: Circumstances
     if ended.signal == signal.SIGKILL and host.oom_kills:
         return Outcome.ERROR, "killed by the host's out-of-memory killer"
     if ended.signal:
-        return Outcome.CRASH, f"the child died of {signal.Signals(ended.signal).name}"
+        return Outcome.CRASH, f"the child died of {_signal_name(ended.signal)}"
     return Outcome.CRASH, f"the child exited with code {ended.exit_code} while the device ran the case"
 
 

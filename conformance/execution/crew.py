@@ -98,11 +98,9 @@ class Crew:
         yield from self._work_repeats()
 
     def _run_unclaimed(self, tasks: list[Task]) -> Iterator[Record]:
-        """Try what nobody claimed, in children of their own: they may be sacrificed."""
+        """Try what nobody claimed, last: its children may be sacrificed, since nothing comes after them."""
         if not tasks:
             return
-        for slot in self._pool.slots(self._wanted if self._on_host_cpu else 1):
-            self._pool.stop(slot)
         self._crashes_in_row = self._timeouts = 0
         reached: set[str] = set()
         tasks.sort(key=lambda task: -task.planned.case.cost_ms)
@@ -119,8 +117,7 @@ class Crew:
     def _work_repeats(self) -> Iterator[Record]:
         """Repeat each case that crashed or hung once, alone, in a fresh child."""
         while self._repeats:
-            for slot in self._pool.slots(self._wanted):
-                self._pool.stop(slot)
+            self._pool.stop(*self._pool.slots(self._wanted))
             yield from self._work([self._repeats.popleft()], 1)
 
     def _work(self, tasks: list[Task], workers: int) -> Iterator[Record]:

@@ -127,7 +127,10 @@ def make_unsupported(record: Record, case: Case, observed: str) -> Record:
 
 
 def observed_word(judgement: Judgement, observation: Observation) -> str:
-    """Return `works`, `rejects`, `differs` or `not tried` for an unclaimed case."""
+    """Return what the device did with an unclaimed case: `works`, `rejects`, `differs`, `elsewhere` or `not tried`.
+
+    `elsewhere` means that the values are right and something other than the device under test computed them.
+    """
     if judgement.outcome is Outcome.ERROR:
         return "not tried"
     if judgement.outcome is Outcome.PASS:
@@ -135,4 +138,5 @@ def observed_word(judgement: Judgement, observation: Observation) -> str:
     session = observation.sessions[-1] if observation.sessions else None
     if session is None or session.fault is not None or any(i.fault is not None for i in session.inferences):
         return "rejects"
-    return "differs" if judgement.outcome is Outcome.FAIL else "works"
+    has_right_values = any(one.name == "worst_error" and one.met for one in judgement.measurements)
+    return "elsewhere" if has_right_values else "differs"

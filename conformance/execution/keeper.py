@@ -19,6 +19,7 @@ import sys
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 POLL_MS = 100
 
@@ -90,6 +91,7 @@ def spawn(config: dict) -> int:
         return pid
     try:
         os.setsid()
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a child that kills its keeper does not outlive it
         os.dup2(config["child_stdin"], 0)
         os.dup2(config["child_stdout"], 1)
         os.dup2(config["child_stderr"], 2)

@@ -263,21 +263,24 @@ class Pool:
 
     # -- the end of a child -------------------------------------------------------------------------------------------
 
-    def stop(self, slot: Slot) -> None:
-        """End a child in an orderly way."""
-        if slot.state == "down":
-            return
-        self._forget(slot)
-        if slot.state == "idle":
-            slot.worker.close()
-        else:
-            slot.worker.kill()
-        slot.state, slot.task, slot.kill_at = "down", None, float("inf")
+    def stop(self, *slots: Slot) -> None:
+        """End children: idle ones in an orderly way and all at once, busy ones by force."""
+        for slot in slots:
+            if slot.state == "idle":
+                slot.worker.ask_to_close()
+        for slot in slots:
+            if slot.state == "down":
+                continue
+            self._forget(slot)
+            if slot.state == "idle":
+                slot.worker.finish_close()
+            else:
+                slot.worker.kill()
+            slot.state, slot.task, slot.kill_at = "down", None, float("inf")
 
     def close(self) -> None:
         """End every child, busy or not, and give back shared memory."""
-        for slot in self._slots:
-            self.stop(slot)
+        self.stop(*self._slots)
         for slot in self._slots:
             slot.worker.release()
         self._slots.clear()

@@ -242,9 +242,12 @@ class Worker:
         self._drop_lifeline()
         return self.wait_status()
 
-    def close(self) -> None:
-        """Ask the child to let the device go and end; kill it where it does not within a few seconds."""
+    def ask_to_close(self) -> None:
+        """Ask the child to let the device go and end."""
         self.send(protocol.Close())
+
+    def finish_close(self) -> None:
+        """Wait for a child that was asked to close; kill it where it does not within a few seconds."""
         end = time.monotonic() + min(CLOSE_S, self._launch.deadlines.open_s)
         while time.monotonic() < end:
             readable, _, _ = select.select([self.status, self.stderr, self.stdout], [], [], 0.05)

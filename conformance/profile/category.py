@@ -44,7 +44,7 @@ class Subtype(Strict):
     """A near neighbour that belongs to the category."""
 
     item_key: ClassVar[tuple[str, ...]] = ("name",)
-    is_merged_by_key: ClassVar[bool] = False
+    is_merged: ClassVar[bool] = False
 
     name: Slug = Field(json_schema_extra=_EQUAL)
     title: Title
@@ -54,7 +54,7 @@ class AdjacentType(Strict):
     """A product beside the named types: conditional, with the documents that would support inclusion."""
 
     item_key: ClassVar[tuple[str, ...]] = ("name",)
-    is_merged_by_key: ClassVar[bool] = False
+    is_merged: ClassVar[bool] = False
 
     name: Slug = Field(json_schema_extra=_EQUAL)
     title: Title
@@ -113,7 +113,9 @@ class Requirement(Strict):
             elif value not in known[name]:
                 meant = did_you_mean(str(value), known[name])
                 yield ("params", name), f"{name} cannot be '{shown(str(value))}'{meant}"
-        for name in known.keys() - self.params.keys():
+        # A misspelt parameter is one mistake, not an unknown one and a missing one.
+        missing = known.keys() - self.params.keys() if self.params.keys() <= known.keys() else set()
+        for name in sorted(missing):
             yield ("check",), f"the check {self.check} needs the parameter '{name}': {' or '.join(known[name])}"
 
 

@@ -5,7 +5,7 @@ of its items does. A field that was left out satisfies only `present: false`.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
@@ -21,6 +21,8 @@ _EQUAL = tighten("equal")
 
 class Condition(Strict):
     """One of `all`, `any`, `not`, or a leaf with `field` and one test."""
+
+    is_merged: ClassVar[bool] = False
 
     all_of: Annotated[Many["Condition"], Field(min_length=1)] | None = Field(
         default=None, alias="all", json_schema_extra=_EQUAL
@@ -106,7 +108,7 @@ def annotation_of(model: type[BaseModel], name: str) -> Any:
         free = _free_mapping(annotation)
         if free is not None and rest:
             return free
-        models = models_in(annotation)
+        models = [] if _is_sequence(annotation) else models_in(annotation)
         if rest and not models:
             return None
     return annotation

@@ -64,7 +64,9 @@ def load(path: Path, model: type[M], kind: Kind) -> Loaded[M]:
     base: tuple[M, Node] | None = None
     for link in reversed(chain):
         root = link.root if base is None else merge(base[1], link.root, model)
-        found = validate(model, root, defects)
+        reported: list[Defect] = []
+        found = validate(model, root, reported)
+        defects += [_with_cause(defect, link) for defect in reported]
         if found is None:
             break
         if base is not None:
@@ -74,6 +76,13 @@ def load(path: Path, model: type[M], kind: Kind) -> Loaded[M]:
     if base is None:  # validate() returns nothing only together with a defect
         raise ProfileError([f"{display}: holds no profile"])
     return Loaded(base[0], base[1], tuple(link.source for link in chain), tuple(link.path for link in chain))
+
+
+def _with_cause(defect: Defect, link: _Link) -> Defect:
+    """Name the deriving file where its values make one of the base wrong: the base alone was found right before."""
+    if defect.at.file == link.source.display:
+        return defect
+    return Defect(defect.at, f"{defect.what} (with what {link.source.display} changes)")
 
 
 def read_tree(path: Path, display: str) -> tuple[Node | None, Source, list[Defect]]:
@@ -160,7 +169,7 @@ def inside(reference: str, path: Path, display: str) -> tuple[Path, str]:
 
 def merge(base: Node, derived: Node, annotation: Any) -> Node:
     """Return `base` with the values of `derived` put over it; `annotation` is what the model says of this place."""
-    if isinstance(base.value, dict) and isinstance(derived.value, dict):
+    if isinstance(base.value, dict) and isinstance(derived.value, dict) and _is_merged(annotation):
         merged = dict(base.value)
         for key, node in derived.value.items():
             before = base.value.get(key)
@@ -173,9 +182,13 @@ def merge(base: Node, derived: Node, annotation: Any) -> Node:
     return derived
 
 
+def _is_merged(annotation: Any) -> bool:
+    return all(getattr(model, "is_merged", True) for model in models_in(annotation))
+
+
 def _item_key(annotation: Any) -> type[Strict] | None:
     for model in models_in(annotation):
-        if issubclass(model, Strict) and model.item_key and model.is_merged_by_key:
+        if issubclass(model, Strict) and model.item_key and model.is_merged:
             return model
     return None
 

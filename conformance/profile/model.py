@@ -23,13 +23,13 @@ class Strict(BaseModel):
     """Base of every model: unknown keys are defects, types are not converted, values never change.
 
     A subclass says in `sense` what must hold between its fields. A class used as list item may name in `item_key` the
-    fields that identify an item: duplicates are then defects, and deriving files change items by key unless
-    `is_merged_by_key` says that they restate the whole list.
+    fields that identify an item: duplicates are then defects. Deriving files change mappings key by key and such lists
+    item by item; where `is_merged` is false they restate the whole.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     item_key: ClassVar[tuple[str, ...]] = ()
-    is_merged_by_key: ClassVar[bool] = True
+    is_merged: ClassVar[bool] = True
 
     def sense(self) -> Iterator[tuple[KeyPath, str]]:
         """Yield what is wrong between fields: the path from this model, and a sentence."""

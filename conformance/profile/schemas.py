@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.profile.bench import BenchFile
@@ -66,3 +68,17 @@ def _field_docs(model: type[BaseModel]) -> dict[str, str]:
             key = model.model_fields[before.target.id].alias or before.target.id
             docs[key] = inspect.cleandoc(after.value.value)
     return docs
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write the schemas into a folder and return the files."""
+    paths = []
+    for name, schema in json_schemas().items():
+        path = folder / f"{name}.schema.json"
+        path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))

@@ -9,15 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from conformance.execution import journal
 from conformance.records import Outcome, Record, RunResult
-
-if TYPE_CHECKING:
-    import pytest
 
 HERE = Path(__file__).parent
 DRIVE = HERE / "drive.py"
@@ -27,7 +24,10 @@ PATIENCE_S = 60.0
 """By far longer than any of these runs: a bound, not a measure."""
 DEADLINES = {"open_s": 15, "compile_s": 15, "run_s": 1}
 PROBES = "[ip][nl][ta][ec]*"
-"""Selects `interface/…` and `placement/…`, and no operator: no suite has to be loaded."""
+"""Selects `interface/…` and `placement/…`, and no operator."""
+TRIGGER = "Transpose"
+"""Of the probe models, only that of `VICTIM` has this operator."""
+VICTIM = "interface/session/output-contract"
 
 
 class Run(NamedTuple):
@@ -58,13 +58,6 @@ class Run(NamedTuple):
         """The journal as plain data."""
         text = (self.folder / journal.FILE_NAME).read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
-
-
-def shared_cache(factory: pytest.TempPathFactory) -> Path:
-    """Return the cache folder of this test session: the operator suite is generated into it once, if at all."""
-    folder = factory.getbasetemp() / "conformance-cache"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def write_profile(folder: Path, **changes: Any) -> Path:
@@ -124,14 +117,14 @@ class Started(NamedTuple):
 
 
 def start(
-    profile: Path, cache: Path, *, out: Path | None = None, env: dict[str, str] | None = None, **request: Any
+    profile: Path, *, out: Path | None = None, env: dict[str, str] | None = None, **request: Any
 ) -> Started:
-    """Start a run; `request` as `conduct.Request` has it."""
+    """Start a run; `request` as `conduct.Request` has it, and `pause_s` for a display that is slow."""
     folder = out or profile.parent / "run"
     mark = secrets.token_hex(8)
     asked = profile.parent / f"request-{mark}.json"
     asked.write_text(json.dumps({"profile": str(profile), "out": str(folder), **request}), encoding="utf-8")
-    environment = os.environ | {MARK: mark, "CONFORMANCE_CACHE": str(cache)} | (env or {})
+    environment = os.environ | {MARK: mark, "PYTHONPATH": str(BACKENDS)} | (env or {})
     process = subprocess.Popen(
         [sys.executable, str(DRIVE), str(asked)],
         env=environment,
@@ -143,9 +136,9 @@ def start(
     return Started(process, mark, folder)
 
 
-def run(profile: Path, cache: Path, **request: Any) -> Run:
+def run(profile: Path, **request: Any) -> Run:
     """Run to the end."""
-    return start(profile, cache, **request).finish()
+    return start(profile, **request).finish()
 
 
 def marked(mark: str) -> list[str]:

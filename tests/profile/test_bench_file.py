@@ -79,7 +79,7 @@ def test_the_interpreter_is_found_beside_the_file_and_links_are_kept(write: Call
         ("workers: 2", "workers: 0", "7:12: 'workers' is the number 0: it must be at least 1"),
         ("workers: 2", "workers: 65", "it must be at most 64"),
         ("workers: 2", "worker: 2", "unknown key 'worker'; did you mean 'workers'?"),
-        ("  workers: 2", "  transport: ssh", "7:14: 'transport' must be 'local', found the text 'ssh'"),
+        ("  workers: 2", "  transport: ssh", "7:14: 'transport' cannot be the text 'ssh'; known here: local"),
         ("SECRET_TOKEN: hidden", "A-B: x", "the name of an environment variable holds letters, digits and underscores only"),
         ("SECRET_TOKEN: hidden", "A: 1", "'A' must be a text, found the number 1; quote it"),
         ("case: operators/ai.onnx.Add-*/*", "case: 算子/*", "10:11: case ids are ASCII: this pattern matches none"),

@@ -1,4 +1,4 @@
-"""What a person sees: progress while the run goes on, and the summary after it. Plain lines where the output is piped."""
+"""What a person sees: progress while the run goes on, and the summary after it. Plain lines where it is piped."""
 
 from __future__ import annotations
 

@@ -57,13 +57,10 @@ def make_console(stream: TextIO, force_plain: bool = False) -> Display:
     return LiveConsole(stream) if is_terminal(stream) and not force_plain else PlainConsole(stream)
 
 
-def _is_bad(record: Record) -> bool:
-    return CLASS_OF[record.outcome] is OutcomeClass.NOT_MET or record.outcome is Outcome.ERROR
-
-
 def _opening(info: dict[str, str], total: int) -> str:
-    told = [f"{total:,} cases", *(f"{key} {one_line(value, 200)}" for key, value in info.items() if value)]
-    return " · ".join(told)
+    cases = f"{total:,} cases" + (f", {info['done']} of them known from before" if info.get("done", "0") != "0" else "")
+    told = [f"{key} {one_line(value, 200)}" for key, value in info.items() if value and key != "done"]
+    return " · ".join([cases, *told])
 
 
 class _Failures:
@@ -72,14 +69,16 @@ class _Failures:
     def __init__(self) -> None:
         self._shown = 0
 
-    def line(self, record: Record) -> str:
-        """Return the line to show for a case; empty for none."""
-        if not _is_bad(record) or self._shown > SHOWN_AT_ONCE:
-            return ""
+    def line(self, record: Record) -> Text | None:
+        """Return the line to show for a case, None for none."""
+        is_bad = CLASS_OF[record.outcome] is OutcomeClass.NOT_MET or record.outcome is Outcome.ERROR
+        if not is_bad or self._shown > SHOWN_AT_ONCE:
+            return None
         self._shown += 1
         if self._shown > SHOWN_AT_ONCE:
-            return "more cases are not met; the summary and cases.jsonl have them"
-        return f"{one_line(record.case, LINE_LIMIT)}: {one_line(headline(record), LINE_LIMIT)}"
+            return Text("more cases are not met; the summary and cases.jsonl have them")
+        told = f" {one_line(record.case, LINE_LIMIT)}: {one_line(headline(record), LINE_LIMIT)}"
+        return Text.assemble((record.outcome.value, STYLES[record.outcome]), told)
 
 
 class PlainConsole:
@@ -107,8 +106,8 @@ class PlainConsole:
     def case_finished(self, record: Record) -> None:
         """Count the case; print it where it is not met, and the progress where it is time."""
         line = self._failures.line(record)
-        if line:
-            self._print(f"{record.outcome} {line}" if _is_named(line, record) else line)
+        if line is not None:
+            self._print(line.plain)
         pace = self._pace
         if pace is None:
             return
@@ -181,11 +180,8 @@ class LiveConsole:
         if self._pace is not None:
             self._pace.finished(record, self._clock())
         line = self._failures.line(record)
-        if line:
-            shown = Text(line)
-            if _is_named(line, record):
-                shown = Text.assemble((record.outcome.value, STYLES[record.outcome]), " ", line)
-            self._console.print(shown)
+        if line is not None:
+            self._console.print(line)
 
     def note(self, text: str) -> None:
         """Show what goes on before the run; later, leave a line."""
@@ -208,7 +204,11 @@ class LiveConsole:
             # an error before the run must not leave a terminal without its cursor
             atexit.register(self.finish)
             self._live = Live(
-                console=self._console, get_renderable=self._draw, refresh_per_second=5, transient=True, redirect_stdout=False
+                console=self._console,
+                get_renderable=self._draw,
+                refresh_per_second=5,
+                transient=True,
+                redirect_stdout=False,
             )
             self._live.start()
         return self._live
@@ -224,14 +224,18 @@ class LiveConsole:
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True, justify="right")
         counts = f"{pace.done:,} of {pace.total:,} · {spoken(pace.elapsed_s(now_s))} · {left}"
-        bar.add_row(ProgressBar(total=max(1, pace.total), completed=min(pace.done, pace.total)), Text(counts))
+        bar.add_row(
+            ProgressBar(
+                total=max(1, pace.total),
+                completed=min(pace.done, pace.total),
+                complete_style="cyan",  # the default is red, which would say that something failed
+                finished_style="cyan",
+            ),
+            Text(counts),
+        )
         running = "  ".join(one_line(case, LINE_LIMIT) for case in list(self._running.values()))
         return Group(
             bar,
             Text(pace.tally(), no_wrap=True, overflow="ellipsis"),
             Text(running, no_wrap=True, overflow="ellipsis", style="dim"),
         )
-
-
-def _is_named(line: str, record: Record) -> bool:
-    return line.startswith(one_line(record.case, LINE_LIMIT))

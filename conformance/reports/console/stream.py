@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 120
 """Columns where nobody says how wide the output is."""
-_ASCII = str.maketrans({"·": "-", "…": "...", "≤": "<=", "≥": ">=", "—": "-", "×": "x", "→": "->", "─": "-", "↳": ">"})
+_ASCII = str.maketrans(
+    {"·": "-", "…": "...", "≤": "<=", "≥": ">=", "—": "-", "×": "x", "→": "->", "─": "-", "↳": ">", "–": "-", "±": "+-"}
+)
 
 
 class SafeStream:

@@ -1,4 +1,4 @@
-"""How a record, a requirement and the verdict appear in JUnit: passed, failure, error or skipped, and with what text."""
+"""How a record, a requirement and the verdict appear in JUnit: passed, failure, error or skipped, and the texts."""
 
 from __future__ import annotations
 

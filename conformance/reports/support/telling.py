@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import shlex
+import textwrap
 from typing import TYPE_CHECKING
 
 from conformance.records import CLASS_OF, Outcome, OutcomeClass
@@ -34,7 +35,7 @@ def headline(record: Record) -> str:
     """Return why the case ended as it did; never empty for anything but a PASS."""
     reason = record.reason
     if record.outcome is Outcome.WAIVED and record.underlying is not None:
-        return f"{record.underlying} waived: {reason}" if reason else f"{record.underlying} waived"
+        return f"{record.underlying}, {reason}" if reason else f"{record.underlying}, waived without a reason"
     if record.outcome is Outcome.UNSUPPORTED and record.observed:
         return f"{reason or 'not claimed'} (observed: {record.observed})"
     return reason or ("" if record.outcome is Outcome.PASS else f"{record.outcome}: no reason was given")
@@ -89,7 +90,8 @@ def attempted(number: int, one: Attempt) -> str:
     if one.peak_rss_mb is not None:
         facts.append(f"peak {one.peak_rss_mb:.0f} MB")
     text = f"{number}. {one.outcome}: {one.detail}" + (f" ({', '.join(facts)})" if facts else "")
-    return f"{text}\n   stderr: {one.stderr_tail.strip()}" if one.stderr_tail.strip() else text
+    stderr = one.stderr_tail.strip()
+    return f"{text}\n{textwrap.indent(f'stderr: {stderr}', '   ')}" if stderr else text
 
 
 def is_open(outcome: Outcome) -> bool:
@@ -101,7 +103,7 @@ EXIT_MEANINGS = {
     "CONFORMANT": "every MUST that applies is met",
     "CONDITIONAL": "every MUST that applies is met, some of them by a waiver only",
     "NON-CONFORMANT": "at least one MUST that applies is not met",
-    "INCOMPLETE": "at least one MUST that applies is open: nothing is known against the device, and too little for it",
+    "INCOMPLETE": "too little was shown: a MUST that applies is open, or nothing was measured",
     "CLEAN-PARTIAL": "what was selected is met; a partial run is never certifiable",
 }
 """What each verdict means, in one line."""

@@ -1,0 +1,131 @@
+"""Real runtimes under the harness: what each shows, and that no wrong one comes out green.
+
+Each test states what is true of that runtime on any host; where the host decides (OpenVINO's plugin offers its CPU device on
+Intel hosts only), the runtime itself is asked first, independently of the harness.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.peers.conftest import BACKENDS, peer_python
+
+pytestmark = pytest.mark.peer
+
+PLACEMENT = "placement/model/device-nodes"
+HOST_CPU = "placement/host-cpu/contraction-load"
+
+
+def test_onnxruntime_cpu_is_a_conformant_host_reference(run_device):
+    ran = run_device("reference-cpu")
+    assert ran.code == 0
+    assert ran.result["verdict"]["name"] == "CONFORMANT"
+    assert ran.result["verdict"]["certifiable"] is False
+    assert ran.result["verdict"]["placement_shown"] is True
+    assert set(ran.outcomes("")[case] for case in ran.records) == {"PASS", "UNSUPPORTED"}
+    for record in ran.records.values():
+        assert record["outcome"] == "PASS" or record["reason"], f"{record['case']} is not explained"
+    assert len(ran.outcomes("operators/")) + len(ran.result["info"]["pinned"]) == 2033
+
+
+def test_webgpu_without_an_adapter_is_non_conformant_on_placement(run_device):
+    ran = run_device("webgpu-no-adapter", python=peer_python("CONFORMANCE_PEER_WEBGPU"))
+    assert ran.code == 20
+    witness = ran.records[PLACEMENT]
+    assert witness["outcome"] == "FAIL"
+    assert "CPUExecutionProvider" in witness["reason"]
+    assert "adapter" in witness["context"], "the cause is the one of the session that could not fall back"
+    assert ran.requirement("PL-001")["result"] == "not met"
+    assert "PASS" not in ran.outcomes("operators/").values()
+    assert ran.result["verdict"]["placement_shown"] is False
+
+
+def test_absent_cuda_provider_is_incomplete_and_nothing_is_green(run_device):
+    ran = run_device("cuda")
+    assert ran.code == 30
+    assert "PASS" not in ran.outcomes("").values()
+    assert "CUDAExecutionProvider" in ran.result["info"]["interrupted"]
+    assert "device not found" in ran.records[PLACEMENT]["reason"]
+
+
+def openvino_plugin_offers_a_device() -> bool:
+    """Ask the runtime itself, without the harness."""
+    script = (
+        "import onnxruntime as o, onnxruntime_ep_openvino as m\n"
+        "o.register_execution_provider_library('x', m.get_library_path())\n"
+        "print(any(d.ep_name == 'OpenVINOExecutionProvider' for d in o.get_ep_devices()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.strip().endswith("True")
+
+
+@pytest.mark.parametrize("profile", ["openvino-plugin-f32", "openvino-plugin-default"])
+def test_openvino_plugin_beside_stock_onnxruntime(run_device, profile):
+    ran = run_device(profile, "--case", "[ip][nl][ta]*")  # interface/ and placement/
+    if openvino_plugin_offers_a_device():
+        assert ran.records[PLACEMENT]["outcome"] == "PASS", ran.records[PLACEMENT]
+        assert ran.records["placement/control/forced-to-host"]["outcome"] == "PASS"
+        assert ran.records[HOST_CPU]["outcome"] == "PASS", "its device is the host's CPU, and must cost CPU time"
+        assert set(ran.outcomes("interface/").values()) == {"PASS"}
+    else:
+        assert ran.code == 30
+        assert "offers no device 'OpenVINOExecutionProvider'" in ran.result["info"]["interrupted"]
+        assert set(ran.outcomes("").values()) == {"NOT_RUN"}
+
+
+def test_openvino_in_tree_computes_on_its_own_nodes_and_leaves_single_copies_unwritten(run_device):
+    python = peer_python("CONFORMANCE_PEER_OPENVINO")
+    ran = run_device("openvino-intree", "--case", "[ip][nl][ta]*", python=python)
+    assert set(ran.outcomes("").values()) == {"PASS"}
+    assert ran.code == 0
+    assert ran.result["verdict"]["name"] == "CLEAN-PARTIAL"
+
+
+def test_openvino_in_tree_copies_nothing_for_an_identity_tile(run_device):
+    python = peer_python("CONFORMANCE_PEER_OPENVINO")
+    ran = run_device("openvino-intree", "--case", "operators/ai.onnx.[MT][ai][xtl]*", python=python)
+    outcomes = ran.outcomes("")
+    assert outcomes["operators/ai.onnx.MatMul-13/float32/test_matmul_2d"] == "PASS"
+    assert outcomes["operators/ai.onnx.Max-13/float32/test_max_one_input"] == "FAIL"  # docs/findings/openvino.md
+    assert ran.code == 20
+
+
+def test_qnn_simulator_is_caught_computing_on_the_host(run_device):
+    ran = run_device("qnn-htp", "--case", "placement/*")
+    assert ran.records[PLACEMENT]["outcome"] == "PASS", "the runtime's own records say that the NPU ran it"
+    assert ran.records["placement/control/forced-to-host"]["outcome"] == "PASS"
+    assert ran.records[HOST_CPU]["outcome"] == "FAIL", "the witness outside the runtime says that the host did"
+    assert ran.code == 20
+
+
+def test_qnn_crash_in_stft_is_the_devices_and_ends_nothing_else(run_device):
+    ran = run_device("qnn-htp", "--case", "operators/ai.onnx.S[Ti][Fn]*")  # STFT, and Sin beside it
+    crashed = ran.records["operators/ai.onnx.STFT-17/float32/test_stft"]
+    assert crashed["outcome"] == "CRASH"
+    assert [attempt["outcome"] for attempt in crashed["attempts"]] == ["CRASH", "CRASH"]
+    assert "CRASH" not in ran.outcomes("operators/ai.onnx.Sin").values()
+    assert ran.code == 20
+
+
+def test_onnx_backend_module_runs_and_cannot_show_placement(run_device, tmp_path):
+    profile = tmp_path / "reference-evaluator.yaml"
+    profile.write_text(
+        "conformance: 1\n"
+        "device: {vendor: ONNX, model: reference evaluator, category: host-reference, hardware: cpu}\n"
+        "runtime: {adapter: onnx-backend, module: reference_backend, device: CPU}\n"
+        "declares:\n"
+        "  opsets: {ai.onnx: [7, 28]}\n"
+        "  types: [float32, int64, bool]\n"
+        "  operators: [Add, MatMul, Relu, Softmax, Conv]\n"
+    )
+    ran = run_device(profile, env={"PYTHONPATH": str(BACKENDS)})
+    claimed = {case: record for case, record in ran.records.items() if record["basis"] != "unclaimed"}
+    assert {r["outcome"] for c, r in claimed.items() if c.startswith("operators/")} == {"PASS"}
+    assert set(ran.outcomes("interface/").values()) == {"PASS"}
+    assert ran.records[PLACEMENT]["outcome"] == "UNMEASURED"
+    assert ran.code == 30
+    assert ran.result["verdict"]["placement_shown"] is False
+    assert "placement not shown" in ran.text

@@ -1,0 +1,235 @@
+"""The plan: what is asked for, what is selected, what is left open, and that the same question gives the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from conformance import plan as planning
+from conformance.checks.support.port import Planned, Requested, Target
+from conformance.errors import UsageError
+from conformance.profile.conditions import Condition
+from conformance.profile.loader import LoadedProfile, load_device
+from conformance.records import Basis, Case
+
+TARGET = Target(provider="P", on_host_cpu=True, hardware="cpu", driver="", binding={})
+Cases = Callable[[Requested], Iterable[Planned]]
+
+
+def case(name: str, requested: Requested, **changes: Any) -> Planned:
+    """One planned case of the check `session`."""
+    given = {"check": "session", "requirements": (requested.id,), "why": requested.why} | changes
+    return Planned(Case(id=name, **given))
+
+
+def requirement(name: str, check: str | None = "session", applies_when: Condition | None = None) -> Any:
+    """A requirement of the category, as far as the plan looks at it."""
+    return SimpleNamespace(id=name, level="MUST", check=check, params={"scope": name}, applies_when=applies_when)
+
+
+@pytest.fixture(scope="module")
+def reference_cpu() -> LoadedProfile:
+    """The shipped profile; its category's requirements are replaced by those of a test."""
+    return load_device("reference-cpu")
+
+
+@pytest.fixture
+def build(reference_cpu: LoadedProfile) -> Callable[..., planning.Plan]:
+    """Plan requirements with a check that plans what the test says."""
+
+    def call(requirements: list[Any], cases: Cases, *, suite: Any = None, **options: str) -> planning.Plan:
+        category: Any = SimpleNamespace(requirements=requirements, caps=reference_cpu.category.caps)
+        loaded = replace(reference_cpu, category=category)
+        context = planning.Context(loaded, TARGET, lambda: suite)
+        if suite is not None:
+            context.suite()
+        check: Any = SimpleNamespace(plan=lambda requested, _: cases(requested))
+        return planning.build(
+            loaded,
+            context,
+            lambda _: check,
+            ["session"],
+            lambda one, why: Requested(one.id, one.level, one.params, why),
+            **options,
+        )
+
+    return call
+
+
+def ids(plan: planning.Plan) -> list[str]:
+    """The planned case ids in order."""
+    return [one.case.id for one in plan.cases]
+
+
+def test_a_check_gets_its_requirements_parameters_and_reason(build: Callable[..., planning.Plan]) -> None:
+    seen: list[Requested] = []
+
+    def cases(requested: Requested) -> list[Planned]:
+        seen.append(requested)
+        return [case("interface/session/a", requested)]
+
+    build([requirement("R-1")], cases)
+    assert seen == [Requested("R-1", "MUST", {"scope": "R-1"}, "it applies to every device of the category")]
+
+
+def test_a_requirement_that_does_not_apply_is_not_asked(build: Callable[..., planning.Plan]) -> None:
+    condition = Condition(field="device.hardware", equals="npu")
+    plan = build([requirement("R-1"), requirement("R-2", applies_when=condition)], lambda r: [case(f"a/{r.id}", r)])
+    assert ids(plan) == ["a/R-1"]
+    state = plan.states[1]
+    assert (state.applies, state.unplanned) == (False, "")
+    assert "device.hardware" in state.why
+
+
+def test_a_requirement_whose_check_does_not_exist_yet_is_named(build: Callable[..., planning.Plan]) -> None:
+    states = build(
+        [requirement("R-1"), requirement("R-2", None), requirement("R-3", "soak")], lambda r: [case("a/b", r)]
+    ).states
+    assert [one.unplanned for one in states] == [
+        "",
+        "no check yet",
+        "no check yet: 'soak' does not exist in this version",
+    ]
+
+
+def test_cases_come_gate_first_then_operators(build: Callable[..., planning.Plan]) -> None:
+    def cases(requested: Requested) -> list[Planned]:
+        return [
+            case("operators/x", requested, check="operators"),
+            case("interface/late", requested, order=1),
+            case("interface/first", requested, order=0),
+        ]
+
+    assert ids(build([requirement("R-1")], cases)) == ["interface/first", "interface/late", "operators/x"]
+
+
+# -- one case, several requirements -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("left", "right", "basis", "serves"),
+    [
+        (Basis.REQUIRED, Basis.DECLARED, Basis.REQUIRED, ("L", "R")),
+        (Basis.REQUIRED, Basis.UNCLAIMED, Basis.REQUIRED, ("L",)),
+        (Basis.DECLARED, Basis.UNCLAIMED, Basis.DECLARED, ("L",)),
+        (Basis.DECLARED, Basis.DECLARED, Basis.DECLARED, ("L", "R")),
+        (Basis.UNCLAIMED, Basis.UNCLAIMED, Basis.UNCLAIMED, ("L", "R")),
+    ],
+)
+def test_a_case_is_planned_once_on_its_strongest_basis(
+    build: Callable[..., planning.Plan],
+    left: Basis,
+    right: Basis,
+    basis: Basis,
+    serves: tuple[str, ...],
+    *,
+    reverse: bool,
+) -> None:
+    of = {"L": left, "R": right}
+    order = [requirement(name) for name in (reversed(of) if reverse else of)]
+    plan = build(order, lambda r: [case("a/b", r, basis=of[r.id], smoke=r.id == "R")])
+    (planned,) = plan.cases
+    assert planned.case.basis is basis
+    assert planned.case.requirements == serves
+    assert planned.case.smoke
+
+
+# -- selection --------------------------------------------------------------------------------------------------------
+
+
+def three(requested: Requested) -> list[Planned]:
+    """Three cases, one of them smoke."""
+    return [case("a/Add/1", requested, smoke=True), case("a/add/2", requested), case("b/Add/3", requested)]
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({}, ["a/Add/1", "a/add/2", "b/Add/3"]),
+        ({"level": "smoke"}, ["a/Add/1"]),
+        ({"selection": "*/Add/*"}, ["a/Add/1", "b/Add/3"]),
+        ({"selection": "a/add/2"}, ["a/add/2"]),
+        ({"selection": "a/*", "level": "smoke"}, ["a/Add/1"]),
+    ],
+)
+def test_what_is_not_selected_is_counted(
+    build: Callable[..., planning.Plan], options: dict[str, str], chosen: list[str]
+) -> None:
+    plan = build([requirement("R-1")], three, **options)
+    assert ids(plan) == chosen
+    assert plan.not_selected == 3 - len(chosen)
+    assert (plan.level, plan.selection) == (options.get("level", "full"), options.get("selection", ""))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"selection": "nothing*"}, "--case 'nothing*' selects none of 3 cases"),
+        ({"selection": "b/*", "level": "smoke"}, "--case 'b/*' selects none of 3 cases"),
+    ],
+)
+def test_selecting_nothing_is_a_usage_error(
+    build: Callable[..., planning.Plan], options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        build([requirement("R-1")], three, **options)
+    assert str(caught.value).startswith(said)
+    assert caught.value.exit_code == 2
+
+
+def test_a_category_in_which_nothing_can_be_planned_is_a_usage_error(build: Callable[..., planning.Plan]) -> None:
+    with pytest.raises(UsageError, match="level full selects none of 0 cases"):
+        build([requirement("R-1", None)], three)
+
+
+# -- the same question, the same plan ---------------------------------------------------------------------------------
+
+
+def test_the_digest_is_of_what_is_planned_and_how_it_is_judged(build: Callable[..., planning.Plan]) -> None:
+    def with_params(**params: Any) -> str:
+        return build([requirement("R-1")], lambda r: [case("a/b", r, params=params)]).digest
+
+    assert with_params(rtol=0.1, atol=0.0) == with_params(atol=0.0, rtol=0.1)
+    assert with_params(rtol=0.1) != with_params(rtol=0.2)
+    everything = build([requirement("R-1")], three)
+    assert everything.digest == build([requirement("R-1")], three).digest
+    assert everything.digest != build([requirement("R-1")], three, selection="a/*").digest
+    assert everything.digest != build([requirement("R-2")], three).digest
+
+
+def test_coverage_and_pins_come_from_the_whole_suite(build: Callable[..., planning.Plan]) -> None:
+    def entry(name: str, kind: str = "node", invalid: str = "") -> Any:
+        return SimpleNamespace(case_id=name, kind=kind, invalid=invalid, reference="ref")
+
+    suite = SimpleNamespace(
+        entries=[
+            entry("operators/ai.onnx.Add-14/float32/test_add"),
+            entry("operators/ai.onnx.Add-14/float32/test_bad", invalid="judges zero"),
+            entry("models/light/float32/x", kind="real"),
+        ]
+    )
+    plan = build([requirement("R-1")], lambda r: [case("a/b", r)], suite=suite)
+    assert plan.pinned == [("operators/ai.onnx.Add-14/float32/test_bad", "judges zero (ref)")]
+    assert set(plan.denominators["operators"].values()) == {"ai.onnx.Add-14"}
+    assert set(plan.denominators["operators × type"].values()) == {"ai.onnx.Add-14/float32"}
+
+
+def test_the_context_answers_from_the_declarations(reference_cpu: LoadedProfile) -> None:
+    context = planning.Context(reference_cpu, TARGET, lambda: SimpleNamespace(entries=[]))
+    assert context.claims_type("bfloat16")
+    assert not context.claims_type("complex64")
+    assert context.probe_opset() == 13
+    assert context.minimum is None, "host-reference demands no operators"
+    assert context.allowed_host_ops([]) == []
+    assert context.loaded_suite is None
+    assert context.suite() is context.suite()
+
+
+def test_what_the_category_demands_is_asked_like_claims() -> None:
+    context = planning.Context(load_device("cuda"), TARGET, lambda: None)
+    assert context.minimum is not None
