@@ -52,9 +52,9 @@ def main() -> None:
 @click.option("--bench", type=click.Path(dir_okay=False), help="Bench file of the lab: interpreter, workers, waivers.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; made if missing. Default: conformance-runs/…")
 @click.option("--level", type=click.Choice(["smoke", "full"]), default="full", show_default=True, help="smoke: one case per operator; never certifiable.")
-@click.option("--case", "selection", default="", metavar="GLOB", help="Run only cases whose id matches, such as 'operators/ai.onnx.Add-*'.")
+@click.option("--case", "globs", multiple=True, metavar="GLOB", help="Run only cases whose id matches; may be given again.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its journal (the newest one, or that of --out).")
-def run(profile: str, bench: str | None, out: Path | None, level: str, selection: str, resume: bool) -> None:  # noqa: FBT001
+def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tuple[str, ...], resume: bool) -> None:  # noqa: FBT001
     """Run the cases of PROFILE and give a verdict.
 
     PROFILE is a path to a YAML file or the name of a shipped profile. The run folder gets junit.xml, run.json and
@@ -71,7 +71,7 @@ def run(profile: str, bench: str | None, out: Path | None, level: str, selection
     from conformance.reports import write_all
     from conformance.reports.console import make_console, render_summary
 
-    request = conduct.Request(profile, bench, out, level, selection, resume)
+    request = conduct.Request(profile, bench, out, level, " ".join(globs), resume)
     console = make_console(sys.stdout)
     result, folder = conduct.run(request, console)
     write_all(result, folder)
@@ -98,8 +98,8 @@ def check(profile: str) -> None:
 @main.command("list")
 @click.argument("profile", default=DEFAULT_PROFILE)
 @click.option("--level", type=click.Choice(["smoke", "full"]), default="full", show_default=True)
-@click.option("--case", "selection", default="", metavar="GLOB", help="Only cases whose id matches.")
-def list_cases(profile: str, level: str, selection: str) -> None:
+@click.option("--case", "globs", multiple=True, metavar="GLOB", help="Only cases whose id matches; may be given again.")
+def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
     """List each case of PROFILE, its requirements, and why it applies (tab-separated).
 
     \b
@@ -110,7 +110,7 @@ def list_cases(profile: str, level: str, selection: str) -> None:
     from conformance import conduct
 
     loaded, _ = conduct.prepare(profile)
-    plan, _ = conduct.make_plan(loaded, level=level, selection=selection)
+    plan, _ = conduct.make_plan(loaded, level=level, selection=" ".join(globs))
     for planned in plan.cases:
         case = planned.case
         click.echo(f"{case.id}\t{','.join(case.requirements)}\t{case.basis}\t{case.why}")

@@ -182,7 +182,7 @@ def build(
 def _is_selected(planned: Planned, level: str, selection: str) -> bool:
     if level == "smoke" and not planned.case.smoke:
         return False
-    return not selection or fnmatch.fnmatchcase(planned.case.id, selection)
+    return not selection or any(fnmatch.fnmatchcase(planned.case.id, glob) for glob in selection.split())
 
 
 _STRENGTH = {Basis.REQUIRED: 2, Basis.DECLARED: 1, Basis.UNCLAIMED: 0}

@@ -256,7 +256,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     finished: str
     level: str
     selection: str
-    """The `--case` glob, empty when everything was selected."""
+    """The `--case` globs, separated by spaces; empty when everything was selected."""
     profile: str
     """The profile as the user named it, usable in a run-again line."""
     profile_digest: str

@@ -11,6 +11,7 @@ from conformance.profile.model import (
     Count,
     Many,
     OpsetRange,
+    ShortForm,
     Strict,
     Text,
     check_distinct,
@@ -105,9 +106,6 @@ def _include(value: object) -> object:
     return value
 
 
-_EXCLUSION_SCHEMA = {"anyOf": [TERM_SCHEMA, {"$ref": "#/$defs/Exclusion"}]}
-
-
 def _form(value: object) -> str:
     return "all" if isinstance(value, str) else "terms"
 
@@ -118,7 +116,7 @@ Included = Annotated[
     Discriminator(_form),
     BeforeValidator(_include),
 ]
-Excluded = Annotated[Exclusion, BeforeValidator(_as_exclusion)]
+Excluded = Annotated[Exclusion, BeforeValidator(_as_exclusion), ShortForm(TERM_SCHEMA)]
 
 
 class Operators(Strict):
@@ -130,6 +128,10 @@ class Operators(Strict):
 
 def _as_operators(value: object) -> object:
     return {"include": value} if isinstance(value, str | list) else value
+
+
+_OPERATORS_FORM = ShortForm({"anyOf": [{"const": "all"}, {"type": "array", "items": TERM_SCHEMA}]})
+Claimed = Annotated[Operators, BeforeValidator(_as_operators), _OPERATORS_FORM]
 
 
 def _as_transforms(value: object) -> object:
@@ -212,9 +214,7 @@ class Declarations(Strict):
     """Operator-set versions by domain: [oldest, newest]."""
     types: Types = Field(json_schema_extra=tighten("superset"), min_length=1)
     """ONNX tensor types that inputs, outputs and values inside a model may have."""
-    operators: Annotated[Operators, BeforeValidator(_as_operators)] | None = Field(
-        default=None, json_schema_extra=tighten("superset")
-    )
+    operators: Claimed | None = Field(default=None, json_schema_extra=tighten("superset"))
     """`all`, a list of operator terms, or `include` and `exclude`."""
     precision: dict[PreciseType, Precision] | None = Field(default=None, json_schema_extra=tighten("stronger"))
     """By tensor type; a type that is left out computes in its own precision."""

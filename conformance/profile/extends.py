@@ -54,10 +54,13 @@ class _Link:
     source: Source
 
 
-def load(path: Path, model: type[M], kind: Kind) -> Loaded[M]:
-    """Return the profile at `path`, merged with what it extends; ProfileError with every defect."""
-    chain, defects, is_complete = _read_chain(path, kind)
-    display = display_of(path)
+def load(path: Path, model: type[M], kind: Kind, display: str = "") -> Loaded[M]:
+    """Return the profile at `path`, merged with what it extends; ProfileError with every defect.
+
+    `display` is how messages name the file, where that is not the path itself.
+    """
+    display = display or display_of(path)
+    chain, defects, is_complete = _read_chain(path, display, kind)
     if not is_complete:
         # Without its base a file lacks keys that the base may hold: more lines would be guesses.
         raise_defects(defects, display)
@@ -92,11 +95,10 @@ def read_tree(path: Path, display: str) -> tuple[Node | None, Source, list[Defec
     return root, Source(display, hashlib.sha256(data).hexdigest()), defects
 
 
-def _read_chain(path: Path, kind: Kind) -> tuple[list[_Link], list[Defect], bool]:
+def _read_chain(path: Path, display: str, kind: Kind) -> tuple[list[_Link], list[Defect], bool]:
     """Return the files from the deriving one to the last base, the defects, and whether all could be read."""
     chain: list[_Link] = []
     defects: list[Defect] = []
-    display = display_of(path)
     extends: Node | None = None
     while True:
         try:

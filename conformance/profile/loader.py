@@ -116,12 +116,12 @@ def _category_of(device: Loaded[DeviceProfile]) -> Loaded[CategoryProfile]:
             )
         return load(known[reference], CategoryProfile, "categories")
     # The category may stand beside a base that this profile extends: paths start from the file that names it.
-    owner = next((file for file in device.files if display_of(file) == at.file), device.path)
+    owners = {source.display: file for source, file in zip(device.sources, device.files, strict=True)}
     try:
-        path, _ = inside(reference, owner, at.file)
+        path, display = inside(reference, owners[at.file], at.file)
     except RefusedError as error:
         raise ProfileError([str(Defect(at, str(error)))]) from error
-    category = load(path, CategoryProfile, "categories")
+    category = load(path, CategoryProfile, "categories", display)
     name = category.model.category.name
     if not set(category.files) & set(shipped("categories").values()):
         what = f"the category in '{shown(reference)}' must extend a built-in one, as {BUILTIN}accelerator-card"

@@ -2,12 +2,22 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator as After
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.json_schema import WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from conformance.profile.tree import KeyPath
 from conformance.profile.wording import did_you_mean, is_hidden, shown
@@ -41,6 +51,16 @@ class Strict(BaseModel):
         if found:
             raise PydanticCustomError("sense", "{defects}", {"defects": found})
         return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShortForm:
+    """Tells the JSON schema that a value may also be written in a shorter way, which a validator expands."""
+
+    schema: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [self.schema, handler(core)]}
 
 
 def refuse(message: str, offset: int = 0) -> NoReturn:

@@ -42,6 +42,7 @@ class Run(NamedTuple):
     @property
     def result(self) -> RunResult:
         """What the run returned."""
+        assert (self.folder / "result.json").is_file(), f"no result, exit {self.code}: {self.stderr}"
         return msgspec.json.decode((self.folder / "result.json").read_bytes(), type=RunResult)
 
     @property

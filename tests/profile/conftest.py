@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,6 @@ from conformance.profile.loader import LoadedProfile, load_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MINIMAL = """\
 conformance: 1
@@ -21,6 +21,29 @@ declares:
   opsets: {ai.onnx: [13, 21]}
   types: [float32]
 """
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Read the cases of a test from `cases/NAME.txt`, where the test's module says `CASES = {test: NAME}`.
+
+    A case is three lines: `- ` what stands in the file, `+ ` what replaces it, `= ` the line that must be reported.
+    """
+    name = getattr(metafunc.module, "CASES", {}).get(metafunc.function.__name__)
+    if name is None:
+        return
+    text = (Path(__file__).parent / "cases" / f"{name}.txt").read_text(encoding="utf-8")
+    cases: list[list[str]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[:2] in {"- ", "+ ", "= "}:
+            part = "" if line[2:] == "(nothing)" else line[2:].replace("\\n", "\n").replace("\\\\", "\\")
+            if line[0] == "-":
+                cases.append([])
+            assert len(cases[-1]) == "-+=".index(line[0]), f"{name}.txt:{number}: out of order"
+            cases[-1].append(part)
+        else:
+            assert not line or line.startswith("#"), f"{name}.txt:{number}: {line}"
+    assert cases
+    metafunc.parametrize(("old", "new", "line"), cases, ids=[case[2][:60] for case in cases])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from conformance.profile.loader import load_bench
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CASES = {"test_each_mistake_has_its_line": "bench"}
 BENCH = """\
 conformance: 1
 bench:
@@ -73,26 +74,6 @@ def test_the_interpreter_is_found_beside_the_file_and_links_are_kept(write: Call
     assert load_bench(absolute).python == Path(sys.executable)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "line"),
-    [
-        ("workers: 2", "workers: 0", "7:12: 'workers' is the number 0: it must be at least 1"),
-        ("workers: 2", "workers: 65", "it must be at most 64"),
-        ("workers: 2", "worker: 2", "unknown key 'worker'; did you mean 'workers'?"),
-        ("  workers: 2", "  transport: ssh", "7:14: 'transport' cannot be the text 'ssh'; known here: local"),
-        ("SECRET_TOKEN: hidden", "A-B: x", "the name of an environment variable holds letters, digits and underscores only"),
-        ("SECRET_TOKEN: hidden", "A: 1", "'A' must be a text, found the number 1; quote it"),
-        ("case: operators/ai.onnx.Add-*/*", "case: 算子/*", "10:11: case ids are ASCII: this pattern matches none"),
-        ("requirement: OP-001", "requirement: op1", "it must match"),
-        ("expires: 2026-12-31", "expires: 2025-12-31", "15:14: the waiver expires on 2025-12-31, before it was issued on 2026-01-01"),
-        ("expires: 2026-12-31", "expires: 2026-02-30", "the date 2026-02-30 does not exist"),
-        ("expires: 2026-12-31", "expires: 31.12.2026", "a date is wanted here, as 2026-12-31"),
-        ("expires: 2026-12-31", "expires: 20261231", "a date is wanted here, as 2026-12-31"),
-        ("    owner: Acme\n", "", "the key 'owner' is missing in 'waivers[0]'"),
-        ("    reason: Known, fixed in firmware 2\n", "    reason:\n", "'reason' must be a text, found nothing"),
-        ("bench:\n", "bench: []\nbnch:\n", "unknown key 'bnch'; did you mean 'bench'?"),
-    ],
-)  # fmt: skip
 def test_each_mistake_has_its_line(write: Callable[..., str], old: str, new: str, line: str) -> None:
     assert old in BENCH
     with pytest.raises(ProfileError) as error:

@@ -61,7 +61,11 @@ def test_truth_table(profile: DeviceProfile, left: bool, right: bool) -> None:
         ({"field": "declares.shapes.max_rank", "at_least": 7}, False, "declares.shapes.max_rank is 6, below 7"),
         ({"field": "declares.shapes.max_rank", "equals": 6}, True, "declares.shapes.max_rank is 6"),
         ({"field": "declares.types", "equals": "int8"}, True, "declares.types holds float32, int8, with int8"),
-        ({"field": "declares.types", "one_of": ["int4", "bool"]}, False, "declares.types holds float32, int8, not int4 or bool"),
+        (
+            {"field": "declares.types", "one_of": ["int4", "bool"]},
+            False,
+            "declares.types holds float32, int8, not int4 or bool",
+        ),
         ({"field": "declares.opsets.ai.onnx", "at_least": 21}, True, "declares.opsets.ai.onnx is 13, 21, at least 21"),
         ({"field": "declares.opsets.ai.onnx.ml", "present": True}, False, "declares.opsets.ai.onnx.ml is not given"),
         ({"field": "declares.allowed_host_ops", "present": True}, False, "declares.allowed_host_ops is not given"),
@@ -69,7 +73,7 @@ def test_truth_table(profile: DeviceProfile, left: bool, right: bool) -> None:
         ({"field": "declares.power.max_w", "at_least": 5}, False, "declares.power.max_w is not given"),
         ({"field": "declares.latency", "present": False}, True, "declares.latency is not given"),
     ],
-)  # fmt: skip
+)
 def test_leaves_say_why(profile: DeviceProfile, leaf: dict[str, Any], expected: bool, why: str) -> None:
     assert evaluate(Condition.model_validate(leaf), profile) == (expected, why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,13 +72,17 @@ def test_the_category_of_a_base_is_found_from_the_base(write: Callable[..., str]
 @pytest.mark.parametrize(
     ("pilot", "reference", "what"),
     [
-        (PILOT.replace("name: pilot", "name: host-reference"), "pilot.yaml", "has the name of the built-in 'host-reference'"),
+        (
+            PILOT.replace("name: pilot", "name: host-reference"),
+            "pilot.yaml",
+            "takes the name of the built-in 'host-reference'",
+        ),
         (PILOT, "../pilot.yaml", "leaves the folder of this file"),
         (PILOT, "/pilot.yaml", "is not a path relative to this file"),
         (PILOT, "other.yaml", "other.yaml: cannot be read"),
         (PILOT + "caps: {allowed_host_ops: [Shape]}\n", "pilot.yaml", "loosens caps.allowed_host_ops"),
     ],
-)  # fmt: skip
+)
 def test_nobody_sets_his_own_bar(
     write: Callable[..., str], minimal: str, pilot: str, reference: str, what: str
 ) -> None:
@@ -129,24 +134,13 @@ def test_a_new_profile_is_valid_as_it_stands(write: Callable[..., str], category
 @pytest.mark.parametrize("category", sorted(shipped("categories")))
 def test_what_a_new_profile_shows_in_comments_is_valid_too(write: Callable[..., str], category: str) -> None:
     """Uncomment each example; the few that exclude each other or need a file are left."""
-    lines = []
-    for line in init_profile(category).splitlines():
-        body = line.lstrip(" ")
-        indent = line[: len(line) - len(body)]
-        example = body.removeprefix("# ")
-        is_key = (
-            body.startswith("# ") and example.lstrip(" -").split(":")[0].replace("_", "").isalnum() and ":" in example
-        )
-        skip = example.startswith(
-            ("Check it", "Device profile", "library", "What is declared", "operators: all", "subtype")
-        )
-        lines.append(indent + example if is_key and not skip and indent else line)
-    text = "\n".join(lines).replace("  operators: all\n", "", 1)
-    text = (
-        text.replace("types: [float32", "types: [float32, float16", 1)
-        if "float16" not in text.split("types:")[1].split("]")[0]
-        else text
-    )
+    lines = [
+        re.sub(r"^( +)# ( *(?:- [{]|[a-z0-9_]+:).*)$", r"\1\2", line) for line in init_profile(category).splitlines()
+    ]
+    left = ("  library:", "  operators: all", "  subtype:")
+    text = "\n".join(line for line in lines if not line.startswith(left))
+    if "float16" not in text.split("types:")[1].split("]")[0]:
+        text = text.replace("types: [", "types: [float16, ", 1)
     loaded = load_device(write(text))
     declares = loaded.profile.declares
     assert declares.operators is not None

@@ -98,7 +98,11 @@ def test_no_text_gives_anything_but_a_term_or_a_term_error(text: str) -> None:
         ("Resize[mode=nearest]", use("Resize"), use("Resize", mode="cubic")),
         ("Resize[antialias=1]", use("Resize", 18, antialias=1), use("Resize", 18)),
         ("Resize[antialias=0]", use("Resize", 18), use("Resize", 13)),
-        ("Resize[mode=cubic, antialias=1]", use("Resize", 18, mode="cubic", antialias=1), use("Resize", 18, mode="cubic")),
+        (
+            "Resize[mode=cubic, antialias=1]",
+            use("Resize", 18, mode="cubic", antialias=1),
+            use("Resize", 18, mode="cubic"),
+        ),
         ("Add(bfloat16)", use("Add", types={"bfloat16"}), use("Add", types={"float32"})),
         ("Cast(string, float16)", use("Cast", types={"string", "float16"}), use("Cast", types={"string"})),
         ("Cast[to=float16]", use("Cast", to=10), use("Cast", to=1)),
@@ -112,7 +116,7 @@ def test_no_text_gives_anything_but_a_term_or_a_term_error(text: str) -> None:
         ("TfIdfVectorizer[mode=TF]", use("TfIdfVectorizer", 9, mode="TF"), use("TfIdfVectorizer", 9, mode="IDF")),
         ("Conv[kernel_shape=[]]", use("Conv", 11, kernel_shape=[]), use("Conv", 11, kernel_shape=[3])),
     ],
-)  # fmt: skip
+)
 def test_matching(text: str, matching: OperatorUse, other: OperatorUse) -> None:
     assert parse_term(text).matches(matching)
     assert not parse_term(text).matches(other)

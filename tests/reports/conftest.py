@@ -103,7 +103,7 @@ def make_result(
     certifiable = name in ("CONFORMANT", "CONDITIONAL")
     given: dict[str, Any] = {
         "name": name,
-        "exit_code": EXIT[name],
+        "exit_code": EXIT.get(name, 99),
         "certifiable": certifiable,
         "why_not_certifiable": "" if certifiable else f"the verdict is {name}",
         "placement_shown": True,

@@ -41,7 +41,9 @@ def encode(value: Any) -> bytes:
     try:
         raw = _ENCODER.encode(value)
     except UnicodeEncodeError:
-        raw = _ENCODER.encode(_spell_surrogates(msgspec.to_builtins(value)))
+        # back to the struct, for the order of its fields
+        spelled = msgspec.convert(_spell_surrogates(msgspec.to_builtins(value)), type(value))
+        raw = _ENCODER.encode(spelled)
     return _RAW.sub(_escape, raw)
 
 
