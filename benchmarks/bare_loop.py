@@ -19,7 +19,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime as ort
 
-from conformance.adapters.runtime.onnxruntime import Adapter, Options
+from conformance.adapters.runtime.onnxruntime import Adapter, RuntimeOptions
 from conformance.checks.support.compare import compare
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     begin = time.perf_counter()
     ort.set_default_logger_severity(4)
     # Typed OrtValues are needed for a few types; the adapter's own conversion is used for exactly those.
-    adapter = Adapter(Options(provider="CPUExecutionProvider"), scratch=None)  # type: ignore[arg-type]
+    adapter = Adapter(RuntimeOptions(provider="CPUExecutionProvider"), scratch=None)  # type: ignore[arg-type]
     adapter.ort = ort
     passed = failed = rejected = 0
     warnings.simplefilter("ignore")
@@ -72,13 +72,13 @@ def main() -> None:
 def _is_plain(text: str) -> bool:
     from conformance.adapters.runtime import onnxruntime as module
 
-    return module._is_plain(module._named(text))  # noqa: SLF001
+    return module._is_plain(module._named(text))
 
 
 def _value(typed: Any) -> Any:
     from conformance.adapters.runtime import onnxruntime as module
 
-    value = module._from_ort_value(typed)  # noqa: SLF001
+    value = module._from_ort_value(typed)
     return np.asarray(value) if value is not None else None
 
 

@@ -44,17 +44,31 @@ def main() -> None:
     \b
     Exit codes of `run`: 0 conformant (or a clean partial run), 10 conformant with waivers, 20 non-conformant,
     30 incomplete, 2 usage or profile error, 70 harness or host error. See docs/outcomes.md.
-    """  # noqa: D301 - \b is click's own mark
+    """
 
 
 @main.command()
 @click.argument("profile", default=DEFAULT_PROFILE)
 @click.option("--bench", type=click.Path(dir_okay=False), help="Bench file of the lab: interpreter, workers, waivers.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; made if missing. Default: conformance-runs/…")
-@click.option("--level", type=click.Choice(["smoke", "full"]), default="full", show_default=True, help="smoke: one case per operator; never certifiable.")
-@click.option("--case", "globs", multiple=True, metavar="GLOB", help="Run only cases whose id matches; may be given again.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted run from its journal (the newest one, or that of --out).")
-def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tuple[str, ...], resume: bool) -> None:  # noqa: FBT001
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Run folder; made if missing. Default: conformance-runs/…",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["smoke", "full"]),
+    default="full",
+    show_default=True,
+    help="smoke: one case per operator; never certifiable.",
+)
+@click.option(
+    "--case", "globs", multiple=True, metavar="GLOB", help="Run only cases whose id matches; may be given again."
+)
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted run from its journal (the newest one, or that of --out)."
+)
+def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tuple[str, ...], resume: bool) -> None:
     """Run the cases of PROFILE and give a verdict.
 
     PROFILE is a path to a YAML file or the name of a shipped profile. The run folder gets junit.xml, run.json and
@@ -66,7 +80,7 @@ def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tu
       conformance run my-card.yaml --bench lab.yaml --out runs/today
       conformance run my-card.yaml --case 'operators/ai.onnx.MatMul-*'
       conformance run my-card.yaml --out runs/today --resume
-    """  # noqa: D301
+    """
     from conformance import conduct
     from conformance.reports import write_all
     from conformance.reports.console import make_console, render_summary
@@ -88,7 +102,7 @@ def check(profile: str) -> None:
     Examples:
       conformance check my-card.yaml
       conformance check reference-cpu
-    """  # noqa: D301
+    """
     from conformance.profile.loader import check_profile
 
     for line in check_profile(profile):
@@ -106,7 +120,7 @@ def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
     Examples:
       conformance list
       conformance list my-card.yaml --case 'operators/*' | wc -l
-    """  # noqa: D301
+    """
     from conformance import conduct
 
     loaded, _ = conduct.prepare(profile)
@@ -117,7 +131,9 @@ def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
     for state in plan.states:
         if state.unplanned:
             click.echo(f"-\t{state.requirement.id}\tnot planned\t{state.unplanned}")
-    click.echo(f"{len(plan.cases)} cases, {plan.not_selected} not selected, {len(plan.pinned)} invalid upstream", err=True)
+    click.echo(
+        f"{len(plan.cases)} cases, {plan.not_selected} not selected, {len(plan.pinned)} invalid upstream", err=True
+    )
 
 
 @main.command()
@@ -129,7 +145,7 @@ def schema(name: str | None) -> None:
     Examples:
       conformance schema
       conformance schema device-profile > device.schema.json
-    """  # noqa: D301
+    """
     from conformance.errors import UsageError
     from conformance.profile.loader import json_schemas
     from conformance.reports import schemas
@@ -151,7 +167,7 @@ def init(category: str) -> None:
     \b
     Example:
       conformance init --category accelerator-card > my-card.yaml
-    """  # noqa: D301
+    """
     from conformance.profile.loader import init_profile
 
     click.echo(init_profile(category), nl=False)

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from conformance import __version__, plan as planning
+from conformance import __version__
+from conformance import plan as planning
 from conformance.adapters.runtime import adapter_class
 from conformance.checks import check_module, check_names
 from conformance.checks.support.port import Requested, Target
 from conformance.errors import HarnessError, UsageError
 from conformance.execution.crew import Crew, Watcher
-from conformance.execution.journal import AttemptLine, Journal, OpenedLine, ResumeLine, RunLine, finished
+from conformance.execution.journal import AttemptLine, Journal, ResumeLine, RunLine, finished
 from conformance.execution.judging import make_record
 from conformance.execution.lock import DeviceLock
 from conformance.execution.protocol import Deadlines
@@ -79,7 +80,9 @@ def prepare(profile: str, bench: str | None = None) -> tuple[LoadedProfile, Load
 
 def runtime_options(loaded: LoadedProfile) -> dict[str, Any]:
     """Return the `runtime:` mapping as adapters take it, with the binding of the one unit and absolute paths."""
-    options = {key: value for key, value in loaded.profile.runtime.as_options().items() if key not in ("adapter", "deadlines")}
+    options = {
+        key: value for key, value in loaded.profile.runtime.as_options().items() if key not in ("adapter", "deadlines")
+    }
     if "library" in options:
         options["library"] = str((loaded.folder / options["library"]).resolve())
     binding = loaded.profile.device.binding
@@ -91,7 +94,9 @@ def runtime_options(loaded: LoadedProfile) -> dict[str, Any]:
     return options
 
 
-def make_plan(loaded: LoadedProfile, *, level: str = "full", selection: str = "", progress: Any = None) -> tuple[planning.Plan, planning.Context]:
+def make_plan(
+    loaded: LoadedProfile, *, level: str = "full", selection: str = "", progress: Any = None
+) -> tuple[planning.Plan, planning.Context]:
     """Plan a run; UsageError where nothing is selected."""
     from conformance.reference.suite import load_suite
 
@@ -136,7 +141,11 @@ def run(request: Request, display: Display) -> tuple[RunResult, Path]:
     with DeviceLock(cache_folder(), device):
         journal, records, attempts, first, resumed = _open_journal(request, folder, plan, loaded)
         display.start(
-            {"device": f"{loaded.profile.device.vendor} {loaded.profile.device.model}", "folder": str(folder), "level": plan.level},
+            {
+                "device": f"{loaded.profile.device.vendor} {loaded.profile.device.model}",
+                "folder": str(folder),
+                "level": plan.level,
+            },
             len(plan.cases),
         )
         try:
@@ -208,7 +217,9 @@ def _run_folder(request: Request, loaded: LoadedProfile) -> Path:
     elif request.resume:
         base = Path(RUNS_FOLDER)
         name = loaded.path.stem
-        known = sorted(base.glob(f"{name}-*/journal.jsonl"), key=lambda path: path.stat().st_mtime) if base.is_dir() else []
+        known = (
+            sorted(base.glob(f"{name}-*/journal.jsonl"), key=lambda path: path.stat().st_mtime) if base.is_dir() else []
+        )
         if not known:
             raise UsageError(f"there is no run of {name} below {base}/ to resume; name its folder with --out")
         return known[-1].parent
@@ -237,8 +248,7 @@ def _open_journal(
         )
         return Journal.create(folder, first), {}, {}, first, 0
     journal, lines = Journal.resume(folder)
-    first = lines[0]
-    assert isinstance(first, RunLine)  # noqa: S101 - Journal.resume holds it
+    first = next(line for line in lines if isinstance(line, RunLine))
     for what, then, current in (
         ("version of the harness", first.harness_version, __version__),
         ("profile", first.profile_digest, loaded.digest),
@@ -328,7 +338,7 @@ def _info(
         selection=plan.selection,
         profile=request.profile,
         profile_digest=loaded.digest,
-        sources=tuple([*loaded.sources, *(bench.sources if bench is not None else [])]),
+        sources=(*loaded.sources, *(bench.sources if bench is not None else [])),
         vendor=device.vendor,
         model=device.model,
         category=head.name,

@@ -85,6 +85,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def area(self) -> str:
+        """The first part of the id."""
         return self.id.split("/", 1)[0]
 
 

@@ -8,7 +8,7 @@ more), a sequence a list, an empty optional `None`. Strings are object arrays of
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ml_dtypes
 import msgspec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array: TypeAlias = npt.NDArray[Any]
-Value: TypeAlias = Union[Array, list["Value"], None]
+Value: TypeAlias = Array | list["Value"] | None
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
@@ -34,6 +34,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "float8e5m2fnuz": np.dtype(ml_dtypes.float8_e5m2fnuz),
     "float8e8m0": np.dtype(ml_dtypes.float8_e8m0fnu),
     "float4e2m1": np.dtype(ml_dtypes.float4_e2m1fn),
+    "float6e2m3": np.dtype(ml_dtypes.float6_e2m3fn),
+    "float6e3m2": np.dtype(ml_dtypes.float6_e3m2fn),
     "int2": np.dtype(ml_dtypes.int2),
     "int4": np.dtype(ml_dtypes.int4),
     "int8": np.dtype(np.int8),
@@ -61,6 +63,7 @@ ONNX_TYPE_OF: dict[str, int] = {
     "float16": 10, "float64": 11, "uint32": 12, "uint64": 13, "complex64": 14, "complex128": 15, "bfloat16": 16,
     "float8e4m3fn": 17, "float8e4m3fnuz": 18, "float8e5m2": 19, "float8e5m2fnuz": 20, "uint4": 21, "int4": 22,
     "float4e2m1": 23, "float8e8m0": 24, "uint2": 25, "int2": 26,
+    "float6e2m3": 27, "float6e3m2": 28,
 }  # fmt: skip
 """TensorProto.DataType by name (onnx.proto3), kept here so that the child need not load onnx."""
 
@@ -96,7 +99,7 @@ class EmptyRef(msgspec.Struct, tag="empty", frozen=True):
     """An optional that holds nothing."""
 
 
-ValueRef: TypeAlias = Union[TensorRef, StringsRef, SequenceRef, EmptyRef]
+ValueRef: TypeAlias = TensorRef | StringsRef | SequenceRef | EmptyRef
 
 
 def type_name(array: Array) -> str:
@@ -156,7 +159,7 @@ def from_ref(ref: ValueRef, stores: dict[str, memoryview] | None = None) -> Valu
 
 
 def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
-    if array.size != math.prod(shape):
+    if any(dim < 0 for dim in shape) or array.size != math.prod(shape):
         raise HarnessError(f"{array.size} strings do not make a tensor of shape {list(shape)}")
     return array.reshape(shape)
 

@@ -50,7 +50,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
             id=entry.case_id,
             check="operators",
             requirements=(requested.id,),
-            why=requested.why if not unclaimed else unclaimed,
+            why=unclaimed or requested.why,
             basis=Basis.UNCLAIMED if unclaimed else basis,
             smoke=is_smoke,
             cost_ms=entry.cost_ms,

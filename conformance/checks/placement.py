@@ -136,7 +136,9 @@ def _judge_device(case: Case, sessions: list[SessionSeen]) -> Judgement:
         return Judgement(outcome=Outcome.FAIL, reason=reason, context=refusals, stops=True)
     broken = next((i.fault for i in session.inferences if i.fault is not None), None)
     if broken is not None:
-        return Judgement(outcome=Outcome.FAIL, reason=f"the probe model fails at run: {broken.kind}: {_first_line(broken.message)}")
+        return Judgement(
+            outcome=Outcome.FAIL, reason=f"the probe model fails at run: {broken.kind}: {_first_line(broken.message)}"
+        )
     weighed = _weigh(case, session, case.params["provider"])
     if session.mode != Mode.USER.value:
         return Judgement(
@@ -166,7 +168,9 @@ def _judge_control(case: Case, session: SessionSeen, provider: str) -> Judgement
     if session.fault is not None and session.fault.kind == "Unavailable":
         return Judgement(outcome=Outcome.UNMEASURED, reason=f"the control cannot be made: {session.fault.message}")
     if session.fault is not None:
-        return Judgement(outcome=Outcome.UNMEASURED, reason=f"the control did not run: {session.fault.kind}: {session.fault.message}")
+        return Judgement(
+            outcome=Outcome.UNMEASURED, reason=f"the control did not run: {session.fault.kind}: {session.fault.message}"
+        )
     weighed = _weigh(case, session, provider)
     shown = Measurement(name="control", value=weighed.outcome.value, limit="FAIL", met=weighed.outcome is Outcome.FAIL)
     if weighed.outcome is Outcome.FAIL:
@@ -182,11 +186,15 @@ def _judge_host_cpu(case: Case, sessions: list[SessionSeen]) -> Judgement:
     for session in sessions:
         fault = session.fault or next((i.fault for i in session.inferences if i.fault is not None), None)
         if fault is not None:
-            return Judgement(outcome=Outcome.UNMEASURED, reason=f"{session.mode} session: {fault.kind}: {_first_line(fault.message)}")
+            return Judgement(
+                outcome=Outcome.UNMEASURED, reason=f"{session.mode} session: {fault.kind}: {_first_line(fault.message)}"
+            )
     cpu, wall = _steady(sessions[0])
     if case.params["on_host_cpu"]:
         share = cpu / wall
-        shown = Measurement(name="host_cpu_share", value=round(share, 3), unit="of wall time", limit="≥ 0.5", met=share >= 0.5)
+        shown = Measurement(
+            name="host_cpu_share", value=round(share, 3), unit="of wall time", limit="≥ 0.5", met=share >= 0.5
+        )
         if share >= HOST_SHARE_FAIL:
             return Judgement(outcome=Outcome.PASS, measurements=(shown,))
         reason = "the host's CPU is the device under test, yet a contraction-heavy model costs it little time"
@@ -194,12 +202,20 @@ def _judge_host_cpu(case: Case, sessions: list[SessionSeen]) -> Judgement:
     host_cpu, _ = _steady(sessions[1])
     share = cpu / host_cpu
     limit = f"≤ {HOST_SHARE_PASS} (≥ {HOST_SHARE_FAIL} fails)"
-    shown = Measurement(name="host_cpu_ratio", value=round(share, 3), limit=limit, margin=share / HOST_SHARE_FAIL, met=share <= HOST_SHARE_PASS)
+    shown = Measurement(
+        name="host_cpu_ratio",
+        value=round(share, 3),
+        limit=limit,
+        margin=share / HOST_SHARE_FAIL,
+        met=share <= HOST_SHARE_PASS,
+    )
     if share <= HOST_SHARE_PASS:
         return Judgement(outcome=Outcome.PASS, measurements=(shown,))
     if share < HOST_SHARE_FAIL:
         reason = "the host is busier during a contraction-heavy model than an accelerator should leave it"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, measurements=(shown,), remedy="show a device counter")
+        return Judgement(
+            outcome=Outcome.INCONCLUSIVE, reason=reason, measurements=(shown,), remedy="show a device counter"
+        )
     reason = "the device costs the host as much CPU time as the CPU provider does: it computes on the host"
     return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(shown,))
 

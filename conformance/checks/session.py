@@ -5,6 +5,7 @@ All probes are float32 with small integer values, so that a right device gives t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.support.port import Planned
@@ -62,7 +63,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         if name == "create-run-destroy":
             expected = expected * SESSIONS
         params = {"probe": name, "outputs": outputs, "what": what}
-        yield Planned(_case(requested, name, params, workload, unclaimed), lambda expected=expected: expected)
+        yield Planned(_case(requested, name, params, workload, unclaimed), partial(list, expected))
 
 
 def _case(requested: Requested, name: str, params: dict[str, Any], workload: Workload | None, unclaimed: str) -> Case:
@@ -161,6 +162,8 @@ def _judge_identity(case: Case, identity: Identity) -> Judgement:
     if not identity.runtime or not identity.provider:
         return Judgement(outcome=Outcome.UNMEASURED, reason="the runtime does not say what it is", measurements=told)
     unverified = f"unverified, the runtime does not report it: {', '.join(silent)}" if silent else ""
-    if set(silent) - {"hardware"}:  # a runtime that does not name the kind of hardware is common; the rest was declared to be one unit
+    if set(silent) - {
+        "hardware"
+    }:  # a runtime that does not name the kind of hardware is common; the rest was declared to be one unit
         return Judgement(outcome=Outcome.UNMEASURED, reason=unverified, measurements=told)
     return Judgement(outcome=Outcome.PASS, context=unverified, measurements=told)

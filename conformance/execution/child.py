@@ -234,7 +234,10 @@ def main() -> int:
 
     send(
         protocol.Hello(
-            protocol=protocol.PROTOCOL_VERSION, harness_version=__version__, pid=os.getpid(), versions=installed_versions()
+            protocol=protocol.PROTOCOL_VERSION,
+            harness_version=__version__,
+            pid=os.getpid(),
+            versions=installed_versions(),
         )
     )
     device: ChildDevice | None = None

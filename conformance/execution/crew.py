@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from conformance.execution.blame import settle
 from conformance.execution.journal import AttemptLine, OpenedLine, RecordLine, StartedLine
-from conformance.execution.judging import digest_outputs, judge_observation, make_record, make_unsupported, observed_word
+from conformance.execution.judging import (
+    digest_outputs,
+    judge_observation,
+    make_record,
+    make_unsupported,
+    observed_word,
+)
 from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Pool, Task
 from conformance.execution.protocol import Deadlines
 from conformance.records import Attempt, Basis, Identity, Judgement, Outcome, Record
@@ -221,11 +227,17 @@ class Crew:
                 task.planned.case, judged, attempts=attempts, started=started, wall_s=wall_s, worker=worker
             )
             if _is_unclaimed(task):
-                record = make_unsupported(record, task.planned.case, "hangs" if attempt.outcome is Outcome.TIMEOUT else "crashes")
+                record = make_unsupported(
+                    record, task.planned.case, "hangs" if attempt.outcome is Outcome.TIMEOUT else "crashes"
+                )
             yield self._keep(record)
         if self._crashes_in_row >= FAULT_BUDGET or self._timeouts >= TIMEOUT_BUDGET:
             yield from self._settle_repeats()
-            count = f"{self._crashes_in_row} crashes in a row" if self._crashes_in_row >= FAULT_BUDGET else f"{self._timeouts} time-outs"
+            count = (
+                f"{self._crashes_in_row} crashes in a row"
+                if self._crashes_in_row >= FAULT_BUDGET
+                else f"{self._timeouts} time-outs"
+            )
             raise DeviceLost(f"the device was given up after {count}, first cause: {self._first_cause()}")
 
     def _settle_repeats(self) -> Iterator[Record]:
@@ -234,7 +246,9 @@ class Crew:
             task = self._repeats.popleft()
             attempts = self._attempts[task.id]
             last = attempts[-1]
-            judged = Judgement(outcome=last.outcome, reason=last.detail, context="not repeated: the device was given up")
+            judged = Judgement(
+                outcome=last.outcome, reason=last.detail, context="not repeated: the device was given up"
+            )
             yield self._keep(make_record(task.planned.case, judged, attempts=attempts, started=self._started[task.id]))
 
     def _first_cause(self) -> str:
@@ -245,7 +259,9 @@ class Crew:
         text = event.message.strip().splitlines()[-1] if event.message.strip() else "no message"
         judged = Judgement(outcome=Outcome.ERROR, reason=f"the harness failed: {text}", context=event.message)
         record = make_record(event.task.planned.case, judged, started=self._started[event.task.id], wall_s=event.wall_s)
-        return self._keep(make_unsupported(record, event.task.planned.case, "not tried") if _is_unclaimed(event.task) else record)
+        return self._keep(
+            make_unsupported(record, event.task.planned.case, "not tried") if _is_unclaimed(event.task) else record
+        )
 
     def _keep(self, record: Record) -> Record:
         self._journal.write(RecordLine(record=record))

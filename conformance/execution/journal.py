@@ -123,9 +123,13 @@ class Journal:
         try:
             written = os.write(self._fd, data)
         except OSError as error:
-            raise HarnessError(f"{self.path}: cannot be written: {error.strerror}; nothing before it is lost") from error
+            raise HarnessError(
+                f"{self.path}: cannot be written: {error.strerror}; nothing before it is lost"
+            ) from error
         if written != len(data):
-            raise HarnessError(f"{self.path}: the disk is full; nothing before this line is lost: free space, then --resume")
+            raise HarnessError(
+                f"{self.path}: the disk is full; nothing before this line is lost: free space, then --resume"
+            )
         self._dirty = True
 
     def tick(self) -> None:

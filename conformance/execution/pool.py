@@ -178,7 +178,11 @@ class Pool:
         slot.state, slot.task, slot.late_s = "starting", None, 0.0
         slot.began = time.monotonic()
         slot.clock("start", START_S)
-        for fd, what in ((slot.worker.stdout, "stdout"), (slot.worker.stderr, "stderr"), (slot.worker.status, "status")):
+        for fd, what in (
+            (slot.worker.stdout, "stdout"),
+            (slot.worker.stderr, "stderr"),
+            (slot.worker.status, "status"),
+        ):
             self._selector.register(fd, selectors.EVENT_READ, (slot, what))
 
     def _watch_writing(self, slot: Slot) -> None:
@@ -298,7 +302,9 @@ class Pool:
         ended = slot.worker.kill()._replace(cause="protocol")
         event = next(iter(self._end(slot, ended, "")))
         if isinstance(event, Faulted):
-            return event._replace(attempt=msgspec.structs.replace(event.attempt, detail=f"{event.attempt.detail}: {why}"))
+            return event._replace(
+                attempt=msgspec.structs.replace(event.attempt, detail=f"{event.attempt.detail}: {why}")
+            )
         return event
 
     def _end(self, slot: Slot, ended: blame.Ended, timed_out: str) -> Iterator[Event]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -113,8 +113,8 @@ class Failed(msgspec.Struct, tag="failed", tag_field="type", frozen=True, kw_onl
     message: str
 
 
-ToChild: TypeAlias = Union[Open, Measure, Close]
-ToParent: TypeAlias = Union[Hello, Opened, Refused, Phase, Observed, Failed]
+ToChild: TypeAlias = Open | Measure | Close
+ToParent: TypeAlias = Hello | Opened | Refused | Phase | Observed | Failed
 
 _ENCODER = msgspec.msgpack.Encoder()
 TO_CHILD = msgspec.msgpack.Decoder(ToChild)
@@ -151,7 +151,7 @@ def read_frame(fd: int) -> bytes | None:
 
 
 def _read_exactly(fd: int, count: int) -> bytes | None:
-    parts = []
+    parts: list[bytes] = []
     while count:
         part = os.read(fd, min(count, 1 << 20))
         if not part:

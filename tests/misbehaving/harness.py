@@ -117,9 +117,7 @@ class Started(NamedTuple):
         return Run(self.process.returncode, stderr, self.folder, wait_gone(self.mark))
 
 
-def start(
-    profile: Path, *, out: Path | None = None, env: dict[str, str] | None = None, **request: Any
-) -> Started:
+def start(profile: Path, *, out: Path | None = None, env: dict[str, str] | None = None, **request: Any) -> Started:
     """Start a run; `request` as `conduct.Request` has it, and `pause_s` for a display that is slow."""
     folder = out or profile.parent / "run"
     mark = secrets.token_hex(8)

@@ -101,7 +101,9 @@ def test_a_device_that_is_out_of_memory_has_failed_the_request(tmp_path: Path) -
     check_victim(meet(tmp_path, "memory-error"), Outcome.FAIL, "the device's memory is full")
 
 
-@pytest.mark.xfail(strict=True, reason="running: a type without ONNX name raises HarnessError in send(), so this is ERROR")
+@pytest.mark.xfail(
+    strict=True, reason="running: a type without ONNX name raises HarnessError in send(), so this is ERROR"
+)
 def test_a_type_that_onnx_does_not_have_is_the_device_s_failure(tmp_path: Path) -> None:
     check_victim(meet(tmp_path, "long-double"), Outcome.FAIL, "float128")
 
@@ -113,7 +115,9 @@ def test_the_byte_order_of_a_result_does_not_matter(tmp_path: Path) -> None:
     assert set(finished.outcomes.values()) == {Outcome.PASS}
 
 
-@pytest.mark.xfail(strict=True, reason="child: encoding the observation raises UnicodeEncodeError, which looks like a crash")
+@pytest.mark.xfail(
+    strict=True, reason="child: encoding the observation raises UnicodeEncodeError, which looks like a crash"
+)
 def test_text_that_is_no_unicode_is_a_wrong_answer_and_no_crash(tmp_path: Path) -> None:
     check_victim(meet(tmp_path, "surrogates"), Outcome.FAIL, "")
 
@@ -158,7 +162,9 @@ def test_a_large_environment_is_no_obstacle(tmp_path: Path) -> None:
     assert finished.outcomes == {VICTIM: Outcome.PASS}
 
 
-@pytest.mark.xfail(strict=True, reason="pool: only select() is watched for lateness; judging, display and journal are not")
+@pytest.mark.xfail(
+    strict=True, reason="pool: only select() is watched for lateness; judging, display and journal are not"
+)
 def test_a_parent_that_was_busy_cannot_blame_the_device(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, runtime__deadlines={"open_s": 15, "compile_s": 1, "run_s": 1})
     finished = run(profile, selection="interface/session/[io]*", pause_s=1.9)
@@ -167,7 +173,9 @@ def test_a_parent_that_was_busy_cannot_blame_the_device(tmp_path: Path) -> None:
     assert set(finished.outcomes.values()) == {Outcome.PASS}
 
 
-@pytest.mark.xfail(strict=True, reason="placement: nothing forbids the host's own provider in a category of accelerators")
+@pytest.mark.xfail(
+    strict=True, reason="placement: nothing forbids the host's own provider in a category of accelerators"
+)
 def test_the_stock_cpu_provider_is_no_accelerator_card(tmp_path: Path) -> None:
     device = {"vendor": "Lab", "model": "A card, they say", "category": "accelerator-card", "hardware": "cpu"}
     runtime = {"adapter": "onnxruntime", "provider": "CPUExecutionProvider"}
@@ -237,7 +245,9 @@ def test_a_behaviour_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> Non
 
 
 def test_the_mark_by_which_leftovers_are_found_reaches_the_child(tmp_path: Path) -> None:
-    started = start(write_profile(tmp_path, runtime__options={"behaviour": "hang", "trigger": TRIGGER}), selection=VICTIM)
+    started = start(
+        write_profile(tmp_path, runtime__options={"behaviour": "hang", "trigger": TRIGGER}), selection=VICTIM
+    )
     seen: list[str] = []
     while started.process.poll() is None and not any("execution.child" in line for line in seen):
         seen = marked(started.mark)

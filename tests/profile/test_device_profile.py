@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -64,7 +64,8 @@ declares:
     {ambient_c: [0, 55], storage_c: [-40, 85], throttle_c: 95, max_c: 105, shutdown_c: 110, cooling: passive,
      airflow_m_s: 2.5, soak_s: 1800, sensor: hwmon}
   documentation: {datasheet: docs/d.pdf, languages: [en, zh], notes: "two\\nlines"}
-  sdk: {name: NX SDK, version: "3.1", licence: Apache-2.0, platforms: [linux-x86_64], languages: [python], support_years: 5}
+  sdk:
+    {name: NX SDK, version: "3.1", licence: Apache-2.0, platforms: [linux-x86_64], languages: [python], support_years: 5}
 """
 
 
@@ -88,7 +89,7 @@ def test_a_full_profile_says_what_it_says(load: Callable[[str], LoadedProfile]) 
     }  # fmt: skip
     assert loaded.profile.runtime.as_options()["deadlines"] == {"run_s": 5.0}
     assert loaded.deadlines == {"open_s": 120, "compile_s": 600, "run_s": 5}
-    assert [str(item.term) for item in declares.operators.exclude] == ["Loop", "Resize[mode=cubic]"]  # type: ignore[union-attr]
+    assert [str(item.term) for item in declares.operators.exclude] == ["Loop", "Resize[mode=cubic]"]
     precision = declares.precision
     assert precision is not None
     assert precision["float32"].transforms == ("winograd",)
@@ -215,6 +216,6 @@ def test_any_value_anywhere_gives_a_profile_or_lines(write: Callable[[bytes], st
         assert all("\n" not in line and "Traceback" not in line for line in error.defects)
 
 
-def _spots(tree: object) -> list[tuple[object, object]]:
+def _spots(tree: Any) -> list[tuple[Any, Any]]:
     pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     return [spot for key, value in pairs for spot in [(tree, key), *_spots(value)]]

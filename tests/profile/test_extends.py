@@ -132,7 +132,8 @@ def test_a_chain_of_three(write: Callable[..., str]) -> None:
     assert [source for source, _ in loaded.sources][:3] == ["top.yaml", "middle.yaml", "base.yaml"]
     write("conformance: 1\nextends: middle.yaml\ndeclares: {power: {max_w: 72}}\n", "top.yaml")
     assert lines_of("top.yaml") == [
-        "top.yaml:3:27: loosens declares.power.max_w: 72 here, 70 at middle.yaml:3:27; a deriving file may only lower it"
+        "top.yaml:3:27: loosens declares.power.max_w: 72 here, 70 at middle.yaml:3:27; "
+        "a deriving file may only lower it"
     ]
 
 
@@ -206,9 +207,11 @@ def test_a_category_is_tightened_item_by_item(write: Callable[..., str]) -> None
     text = CATEGORY + (
         "requirements:\n"
         "  - {id: LAT-002, level: MUST}\n"
-        "  - {id: PLT-001, level: MAY, title: {en: Pilot, zh: 试点}, area: pilot, status: draft, origin: [ours], since: '7'}\n"
+        "  - {id: PLT-001, level: MAY, title: {en: Pilot, zh: 试点}, area: pilot, status: draft, "
+        "origin: [ours], since: '7'}\n"
         "caps: {allowed_host_ops: [Shape], host_memory_mb: 8192, minimum_types: "
-        "[float32, float16, int8, uint8, int32, int64, bool, bfloat16], coarsest_precision: {float32: {input: float32}}}\n"
+        "[float32, float16, int8, uint8, int32, int64, bool, bfloat16], "
+        "coarsest_precision: {float32: {input: float32}}}\n"
     )
     derived = load_category(write(text))
     assert len(derived.requirements) == len(shipped.requirements) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import jsonschema
 import pytest
@@ -71,11 +71,11 @@ def test_fields_carry_their_descriptions_and_rules() -> None:
     assert device["properties"]["conformance"]["description"] == "Version of this format."
 
 
-def _fields(model: type[BaseModel], seen: set[str]) -> list[tuple[str, object, object]]:
+def _fields(model: type[BaseModel], seen: set[str]) -> list[tuple[str, Any, Any]]:
     if model.__name__ in seen:
         return []
     seen.add(model.__name__)
-    found = []
+    found: list[tuple[str, Any, Any]] = []
     for name, field in model.model_fields.items():
         found.append((f"{model.__name__}.{name}", field.json_schema_extra, field.annotation))
         for inner in models_in(field.annotation):

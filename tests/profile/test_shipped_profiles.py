@@ -21,7 +21,8 @@ def test_requirements_have_origin_and_two_languages(name: str) -> None:
     category = load_category(name)
     assert category.category.name == name
     titles = [requirement.title for requirement in category.requirements]
-    titles += [item.title for item in (*category.category.subtypes, *category.category.adjacent_types)]
+    titles += [subtype.title for subtype in category.category.subtypes]
+    titles += [adjacent.title for adjacent in category.category.adjacent_types]
     titles.append(category.category.title)
     for title in titles:
         assert CHINESE.search(title.zh), title

@@ -267,6 +267,8 @@ def test_coverage_is_never_rounded_up(result: Callable[..., RunResult]) -> None:
     assert re.search(r"operator × type +9,999 +10,000 +10,000 +99\.9 %", text)
     assert re.search(r"all +3 +3 +3 +100\.0 %", text)
     assert re.search(r"nothing +0 +0 +0 +–", text)
+    assert "\nCoverage ─" in text
+    assert "Coverage, by the cases of this partial run alone ─" in shown(result(name="CLEAN-PARTIAL"))
     assert "Coverage" not in shown(result(coverage=()))
 
 

@@ -69,7 +69,9 @@ def _spawn_grandchildren() -> None:
     """Leave processes behind: one in its own session, one orphaned, one that ignores SIGTERM."""
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
     subprocess.Popen([sys.executable, "-S", "-c", script], start_new_session=True)
-    orphaner = f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {script!r}], start_new_session=True)"
+    orphaner = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {script!r}], start_new_session=True)"
+    )
     subprocess.run([sys.executable, "-S", "-c", orphaner], check=True)
 
 
@@ -160,7 +162,7 @@ ELSEWHERE = {"open-hang", "open-crash", "open-refuse", "elsewhere", "no-witness"
 """Behaviours that are not about one inference: at open, and lies about placement."""
 
 
-class Options(honest.Options, forbid_unknown_fields=True, kw_only=True):
+class RuntimeOptions(honest.RuntimeOptions, forbid_unknown_fields=True, kw_only=True):
     """`runtime:` of a profile for this adapter; `options` tell what to do wrong."""
 
     provider: str = honest.HOST_PROVIDER
@@ -200,7 +202,7 @@ class _Session(RuntimeSession):
 class Adapter(honest.Adapter):
     """The device that misbehaves."""
 
-    Options = Options
+    Options = RuntimeOptions
 
     def __init__(self, options: msgspec.Struct, scratch: Path) -> None:
         super().__init__(options, scratch)
@@ -212,7 +214,9 @@ class Adapter(honest.Adapter):
         self.past: list[Outputs] = []
         known = {*BEFORE_RUN, *AFTER_RUN, *ELSEWHERE}
         if self.behaviour not in known:
-            raise UsageError(f"runtime.options.behaviour: there is no '{self.behaviour}'; known are {', '.join(sorted(known))}")
+            raise UsageError(
+                f"runtime.options.behaviour: there is no '{self.behaviour}'; known are {', '.join(sorted(known))}"
+            )
 
     def may_misbehave(self) -> bool:
         """Return whether to misbehave now: with `once`, a mark in the run's scratch folder remembers the first time."""

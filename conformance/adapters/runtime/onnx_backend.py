@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeAdapter, RuntimeFault, RuntimeSession, Unavailable
+from conformance.adapters.runtime.port import (
+    Mode,
+    PlaceOutput,
+    RuntimeAdapter,
+    RuntimeFault,
+    RuntimeSession,
+    Unavailable,
+)
 from conformance.errors import DeviceNotFound, UsageError
 from conformance.records import Identity, TensorInfo
 from conformance.tensors import ONNX_TYPE_OF
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 _NAME_OF_ONNX = {number: name for name, number in ONNX_TYPE_OF.items()}
 
 
-class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RuntimeOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """`runtime:` of a profile for this adapter."""
 
     module: str
@@ -45,15 +52,17 @@ class _Session(RuntimeSession):
         ordered = [feeds[info.name] for info in self.inputs if info.name in feeds]
         results = list(self._prepared.run(ordered))
         if len(results) != len(self.outputs):
-            raise RuntimeFault("run", "WrongOutputCount", f"run() returned {len(results)} outputs, the model has {len(self.outputs)}")
+            raise RuntimeFault(
+                "run", "WrongOutputCount", f"run() returned {len(results)} outputs, the model has {len(self.outputs)}"
+            )
         return [(info.name, value) for info, value in zip(self.outputs, results, strict=True)]
 
 
 class Adapter(RuntimeAdapter):
     """One device through the ONNX Backend API."""
 
-    Options = Options
-    options: Options
+    Options = RuntimeOptions
+    options: RuntimeOptions
 
     def _open(self) -> Identity:
         self._onnx = importlib.import_module("onnx")
@@ -64,7 +73,9 @@ class Adapter(RuntimeAdapter):
         # The API may be the module itself or a class of it, conventionally named after it; both forms are in the wild.
         self._backend = module if hasattr(module, "prepare") else getattr(module, "Backend", None)
         if self._backend is None or not hasattr(self._backend, "prepare"):
-            raise UsageError(f"runtime.module '{self.options.module}' has neither prepare() nor a class Backend with it")
+            raise UsageError(
+                f"runtime.module '{self.options.module}' has neither prepare() nor a class Backend with it"
+            )
         supports = getattr(self._backend, "supports_device", None)
         if supports is not None and not supports(self.options.device):
             raise DeviceNotFound(f"{self.options.module} does not support device '{self.options.device}'")

@@ -28,7 +28,7 @@ _RUNTIME_NAMES = {"float": "float32", "double": "float64"}
 _NAME_OF_ONNX = {number: name for name, number in ONNX_TYPE_OF.items()}
 
 
-class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RuntimeOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """`runtime:` of a profile for this adapter."""
 
     provider: str
@@ -52,7 +52,7 @@ class _Session(RuntimeSession):
         self._guarded = mode in (Mode.STRICT, Mode.UNFOLDED) and not adapter.is_host_provider
         self._ran = False
         self._session: Any = adapter.ort.InferenceSession(model, options, **arguments)
-        self._raw = self._session._sess  # noqa: SLF001 - `run` below it spares 30 µs of argument checks a call
+        self._raw = self._session._sess
         self.inputs = tuple(_info(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_info(arg) for arg in self._session.get_outputs())
         self._names = [info.name for info in self.outputs]
@@ -110,7 +110,9 @@ class _Session(RuntimeSession):
         if self._profiled and self._ran:
             found.append(self._read_profile())
         if self._guarded:
-            found.append(Witness(source="refusal", refused=True, detail="session.disable_cpu_ep_fallback=1 was accepted"))
+            found.append(
+                Witness(source="refusal", refused=True, detail="session.disable_cpu_ep_fallback=1 was accepted")
+            )
         return tuple(found)
 
     def _read_profile(self) -> Witness:
@@ -141,8 +143,8 @@ class _Session(RuntimeSession):
 class Adapter(RuntimeAdapter):
     """One device through ONNX Runtime."""
 
-    Options = Options
-    options: Options
+    Options = RuntimeOptions
+    options: RuntimeOptions
     has_witness = True
 
     def __init__(self, options: msgspec.Struct, scratch: Path) -> None:
@@ -340,7 +342,9 @@ def _set_session_option(ort: Any, options: Any, key: str, value: str | int | flo
         options.add_session_config_entry(key, _option_text(value))
         return
     if key.startswith("_") or not hasattr(options, key) or callable(getattr(options, key)):
-        known = ", ".join(sorted(n for n in dir(options) if not n.startswith("_") and not callable(getattr(options, n))))
+        known = ", ".join(
+            sorted(n for n in dir(options) if not n.startswith("_") and not callable(getattr(options, n)))
+        )
         raise UsageError(f"runtime.session_options: onnxruntime has no '{key}'; known are {known}, and keys with a dot")
     if key == "graph_optimization_level":
         value = getattr(ort.GraphOptimizationLevel, str(value))

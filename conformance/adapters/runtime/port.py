@@ -119,7 +119,9 @@ class RuntimeAdapter(abc.ABC):
     @classmethod
     def read_options(cls, runtime: dict[str, Any]) -> msgspec.Struct:
         """Validate the `runtime:` mapping of a profile; UsageError says which key is wrong."""
-        given = {key: value for key, value in runtime.items() if key not in ("adapter", "deadlines") and value is not None}
+        given = {
+            key: value for key, value in runtime.items() if key not in ("adapter", "deadlines") and value is not None
+        }
         try:
             return msgspec.convert(given, cls.Options)
         except msgspec.ValidationError as error:
@@ -177,4 +179,6 @@ def materialise(value: object) -> Value:
         return np.asarray(value, dtype=object)
     if hasattr(value, "__array__"):
         return materialise(np.asarray(value))
-    raise RuntimeFault("run", "UnknownOutput", f"the runtime returned a {type(value).__name__}, which is no tensor, sequence or None")
+    raise RuntimeFault(
+        "run", "UnknownOutput", f"the runtime returned a {type(value).__name__}, which is no tensor, sequence or None"
+    )

@@ -29,7 +29,16 @@ BLOCK = 1 << 15
 BFLOAT16_RTOL = 2.0**-6
 TOLERANT = frozenset({"float16", "bfloat16", "float32", "float64", "complex64", "complex128"})
 NARROW_FLOATS = frozenset(
-    {"float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "float8e8m0", "float4e2m1"}
+    {
+        "float8e4m3fn",
+        "float8e4m3fnuz",
+        "float8e5m2",
+        "float8e5m2fnuz",
+        "float8e8m0",
+        "float4e2m1",
+        "float6e2m3",
+        "float6e3m2",
+    }
 )
 
 

@@ -131,4 +131,3 @@ class Check(Protocol):
     def judge(self, case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         """Conclude. Pure."""
         ...
-

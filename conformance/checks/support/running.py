@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conformance.checks.support.port import Device
     from conformance.records import Witness
 
+
 def run_on_device(device: Device, model: bytes, datasets: list[list[NamedValue]]) -> list[SessionSeen]:
     """Run a model in the modes that the device is tried in, until one compiles; every attempt is kept.
 
@@ -33,7 +34,9 @@ def run_on_device(device: Device, model: bytes, datasets: list[list[NamedValue]]
     return seen
 
 
-def run_session(device: Device, model: bytes, datasets: list[list[NamedValue]], mode: Mode, repeat: int = 1) -> SessionSeen:
+def run_session(
+    device: Device, model: bytes, datasets: list[list[NamedValue]], mode: Mode, repeat: int = 1
+) -> SessionSeen:
     """Compile once, run every data set `repeat` times, read the witnesses, close. Faults are kept, not raised."""
     device.enter("compile")
     begin = time.perf_counter_ns()

@@ -26,7 +26,9 @@ def judge_faults(sessions: list[SessionSeen]) -> Judgement | None:
     for inference in session.inferences:
         if inference.fault is not None:
             reason = f"rejected at run: {inference.fault.kind}: {_first_line(inference.fault.message)}"
-            return Judgement(outcome=Outcome.FAIL, reason=reason, context=f"{session.mode} session: {inference.fault.message}")
+            return Judgement(
+                outcome=Outcome.FAIL, reason=reason, context=f"{session.mode} session: {inference.fault.message}"
+            )
     return None
 
 
@@ -41,7 +43,9 @@ def judge_values(
 ) -> Judgement:
     """Compare every output of every inference; names, order and count must agree exactly, inputs must be unchanged."""
     if not expected or len(values) != len(expected):
-        return Judgement(outcome=Outcome.ERROR, reason=f"{len(values)} inferences were made, {len(expected)} are expected")
+        return Judgement(
+            outcome=Outcome.ERROR, reason=f"{len(values)} inferences were made, {len(expected)} are expected"
+        )
     limit = f"rtol {rtol:g}, atol {atol:g}" if rtol or atol else "exact"
     worst = 0.0
     for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):

@@ -24,9 +24,7 @@ class Placement(NamedTuple):
     measurements: tuple[Measurement, ...]
 
 
-def judge_placement(
-    witnesses: Sequence[Witness], provider: str, *, allowed_host_ops: Sequence[str]
-) -> Placement:
+def judge_placement(witnesses: Sequence[Witness], provider: str, *, allowed_host_ops: Sequence[str]) -> Placement:
     """Weigh the witnesses of one session against the provider that should have run it."""
     counting = [w for w in witnesses if w.source in ("assignment", "profile")]
     measurements = tuple(_measure(witness, provider) for witness in counting)
@@ -34,10 +32,14 @@ def judge_placement(
         return Placement(Outcome.UNMEASURED, "placement not shown: the runtime offers no witness", ())
     with_nodes = [witness for witness in counting if sum(witness.nodes.values()) > 0]
     if not with_nodes:
-        return Placement(Outcome.UNMEASURED, "no node was left to place: the runtime folded the whole graph", measurements)
+        return Placement(
+            Outcome.UNMEASURED, "no node was left to place: the runtime folded the whole graph", measurements
+        )
     for witness in with_nodes:
         if witness.nodes.get(provider, 0) == 0:
-            return Placement(Outcome.FAIL, f"not on {provider}: the {witness.source} shows {_spread(witness)}", measurements)
+            return Placement(
+                Outcome.FAIL, f"not on {provider}: the {witness.source} shows {_spread(witness)}", measurements
+            )
     for witness in with_nodes:
         strangers = sorted(set(witness.nodes) - {provider, HOST_PROVIDER})
         if strangers:

@@ -40,7 +40,8 @@ def render_summary(result: RunResult, target: TextIO | Console, folder: Path | N
     console.print(_counts(result))
     render_not_passed(result, console)
     if result.verdict.coverage:
-        _title("Coverage", console)
+        # in a partial run a thing counts as passed by the cases that were selected
+        _title("Coverage, by the cases of this partial run alone" if result.verdict.partial else "Coverage", console)
         console.print(_coverage(result.verdict.coverage))
     _title("Verdict", console)
     _verdict(result, console, folder)
