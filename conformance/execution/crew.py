@@ -52,7 +52,7 @@ class Watcher(Protocol):
         """Tell something else that is worth a line."""
 
 
-class DeviceLost(Exception):  # noqa: N818 - a state, told to `run`; it never leaves this module
+class DeviceLost(Exception):
     """Nothing more can be learned from the device in this run."""
 
 

@@ -41,11 +41,6 @@ class Loaded(Generic[M]):
     sources: tuple[Source, ...]
     files: tuple[Path, ...]
 
-    @property
-    def path(self) -> Path:
-        """The deriving file."""
-        return self.files[0]
-
 
 @dataclass(frozen=True, slots=True)
 class _Link:

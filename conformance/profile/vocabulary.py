@@ -23,7 +23,7 @@ TYPE_HINTS: Final = {
 """What people write for a type elsewhere."""
 
 ROUNDOFF_BITS: Final = {
-    "float4e2m1": 2, "float8e5m2": 3, "float8e4m3": 4, "bfloat16": 8, "float16": 11, "tf32": 11, "float32": 24,
+    "float4e2m1": 2, "float6e3m2": 3, "float8e5m2": 3, "float6e2m3": 4, "float8e4m3": 4, "bfloat16": 8, "float16": 11, "tf32": 11, "float32": 24,
     "float64": 53,
 }  # fmt: skip
 """Precisions, coarsest first, with p of the unit roundoff 2**-p; float16 has a smaller range than tf32."""
@@ -37,6 +37,8 @@ NATIVE_PRECISION: Final = {
     "float8e4m3fnuz": ("float8e4m3", "float32", "float8e4m3"),
     "float8e5m2": ("float8e5m2", "float32", "float8e5m2"),
     "float8e5m2fnuz": ("float8e5m2", "float32", "float8e5m2"),
+    "float6e2m3": ("float6e2m3", "float32", "float6e2m3"),
+    "float6e3m2": ("float6e3m2", "float32", "float6e3m2"),
     "float4e2m1": ("float4e2m1", "float32", "float4e2m1"),
 }
 """What a type means where no precision is declared for it: roundoff of inputs, accumulation and output."""

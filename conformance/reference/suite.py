@@ -47,7 +47,7 @@ class Sealed(msgspec.Struct, array_like=True):
     body: msgspec.Raw
 
 
-class Damaged(Exception):  # noqa: N818  (a state, not an error that leaves this room)
+class Damaged(Exception):
     """The cache is not what it says it is."""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
+from conformance.profile.declares import Declarations, Operators
 from conformance.profile.terms import parse_term
 
 if TYPE_CHECKING:
@@ -99,6 +100,14 @@ def test_an_exclusion_gives_its_reason(claims: Callable[[str], Claims]) -> None:
     assert asked.why_unclaimed(IMPORTS, [add(), cubic], set()) == "profile excludes Resize[mode=cubic]: no kernel yet"
     assert asked.why_unclaimed(IMPORTS, [sub], set()) == "profile excludes Sub"
     assert asked.why_unclaimed(IMPORTS, [linear], set()) == ""
+
+
+def test_claims_can_be_made_in_code() -> None:
+    """What a category demands is asked for as if a device had declared it."""
+    operators = Operators(include=(parse_term("Add"),))
+    asked = Claims(Declarations(opsets={"ai.onnx": (13, 17)}, types=("float32",), operators=operators))
+    assert asked.why_unclaimed(IMPORTS, [add(14)], {"float32"}) == ""
+    assert asked.why_unclaimed(IMPORTS, [add(21)], set()) == "declares.opsets ai.onnx is [13, 17]; Add-21 is newer"
 
 
 def test_the_host_may_run_integer_arithmetic_and_no_float() -> None:

@@ -9,6 +9,7 @@ import pytest
 from conformance.errors import ProfileError
 from conformance.profile.extends import MAX_CHAIN
 from conformance.profile.loader import load_category, load_device
+from conformance.profile.tightening import loosenings, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,6 +270,28 @@ def test_a_reference_category_cannot_be_made_certifiable(write: Callable[..., st
     text = "conformance: 1\nextends: builtin:host-reference\ncategory: {name: pilot, certifiable: true}\n"
     with pytest.raises(ProfileError, match=r"loosens category.certifiable: true here, false at"):
         load_category(write(text))
+
+
+def test_an_item_without_a_key_is_the_models_to_refuse(derive: Callable[[str], str]) -> None:
+    found = lines_of(derive("declares: {latency: [{model: [a]}, 5]}\n"))
+    assert any("'model' must be a text, found a list" in line for line in found), found
+    assert any("must be a mapping, found the number 5" in line for line in found), found
+
+
+def test_a_loop_of_links_is_no_traceback(write: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    found = lines_of(write("conformance: 1\nextends: loop.yaml\n", "derived.yaml"))
+    assert len(found) == 1
+    assert found[0].startswith("derived.yaml:2:10: extends 'loop.yaml': loop.yaml: cannot be read: ")
+
+
+def test_a_dropped_item_is_a_loosening(write: Callable[..., str]) -> None:
+    """Files cannot drop an item of a list that merges; a comparison of two models sees it all the same."""
+    whole = load_device(write(BASE)).profile
+    declares = whole.declares.model_copy(update={"latency": whole.declares.latency[:1]})
+    (found,) = loosenings(whole, whole.model_copy(update={"declares": declares}))
+    assert found.path == ("declares", "latency")
+    assert value_text(found.was) == "'resnet-tiny back-to-back 8'"
 
 
 def test_a_repeated_item_in_one_file_is_a_repetition(write: Callable[..., str]) -> None:

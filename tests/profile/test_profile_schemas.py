@@ -16,6 +16,7 @@ from conformance.profile.category import CategoryProfile
 from conformance.profile.defects import models_in
 from conformance.profile.device import DeviceProfile
 from conformance.profile.loader import init_profile, json_schemas
+from conformance.profile.schemas import write_schemas
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,6 +32,12 @@ def test_the_published_schema_is_the_one_in_use(name: str) -> None:
     published = json.loads((PUBLISHED / f"{name}.schema.json").read_text(encoding="utf-8"))
     assert published == json_schemas()[name]
     jsonschema.Draft202012Validator.check_schema(published)
+
+
+def test_the_schemas_are_written_as_published(tmp_path: Path) -> None:
+    written = write_schemas(tmp_path)
+    assert {path.name for path in written} == {f"{name}.schema.json" for name in NAMES}
+    assert all(path.read_bytes() == (PUBLISHED / path.name).read_bytes() for path in written)
 
 
 @pytest.mark.parametrize("kind", ["devices", "categories"])

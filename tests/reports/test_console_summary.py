@@ -145,7 +145,7 @@ def test_too_many_reasons(record: Callable[..., Record], result: Callable[..., R
     reasons = [chr(97 + at // 26) + chr(97 + at % 26) for at in range(100)]
     records = [record(f"a/b/{why}", outcome=Outcome.INCONCLUSIVE, reason=why) for why in reasons]
     text = shown(result(records, name="INCOMPLETE"))
-    assert "… and 75 cases for 75 other reasons" in text
+    assert "… and 60 cases for 60 other reasons" in text
     assert "Not every case is named above" in text
 
 
@@ -162,6 +162,28 @@ def test_grouping(record: Callable[..., Record]) -> None:
     ]
     (silent,) = group([record(outcome=Outcome.NOT_RUN)])
     assert (silent.reason, silent.observed()) == ("NOT_RUN: no reason was given", "")
+
+
+def test_operators_with_versions_are_put_together(record: Callable[..., Record]) -> None:
+    """A device without a new opset lacks hundreds of operators for one reason."""
+    reasons = [f"declares.opsets ai.onnx is [7, 22]; Op{chr(65 + at)}-{23 + at % 5} is newer" for at in range(26)]
+    (one,) = group(record(f"a/b/{at}", reason=why, outcome=Outcome.UNSUPPORTED) for at, why in enumerate(reasons))
+    assert (one.reason, len(one.records), one.is_alike) == (reasons[0], 26, True)
+
+
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        (("", ""), ""),
+        (("not tried", "not tried"), "not tried"),
+        (("works", "rejects", "works"), "tried all the same: works 2, rejects 1"),
+        (("works", "not tried", "not tried"), "tried all the same: works 1; not tried 2"),
+        (("", "not tried"), "not tried 1"),
+    ],
+)
+def test_what_was_observed(observed: tuple[str, ...], told: str, record: Callable[..., Record]) -> None:
+    (one,) = group(record(f"a/b/{at}", reason="r", observed=word) for at, word in enumerate(observed))
+    assert one.observed() == told
 
 
 def test_long_parts_are_cut_and_say_so(record: Callable[..., Record], result: Callable[..., RunResult]) -> None:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from conformance.records import Record
 
 MANY = 12
-"""More reasons than this, and those that differ in numbers or quoted names alone are put together."""
-_VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?\d[\d.,]*(?:e[-+]?\d+)?")
+"""More reasons than this, and those that differ in numbers, versioned operators or quoted names are put together."""
+NOT_TRIED = "not tried"
+_VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z]\w*-\d+|[-+]?\d[\d.,]*(?:e[-+]?\d+)?")
 
 
 class Group(NamedTuple):
@@ -26,9 +27,14 @@ class Group(NamedTuple):
     is_alike: bool
 
     def observed(self) -> str:
-        """Return what unclaimed cases did when they were tried: `works 12, rejects 3`; empty where none was."""
+        """Return what unclaimed cases did: `tried all the same: works 12, rejects 3; not tried 1`; empty where unknown."""
         counted = Counter(record.observed for record in self.records if record.observed)
-        return ", ".join(f"{word} {count}" for word, count in counted.most_common())
+        untried = counted.pop(NOT_TRIED, 0)
+        tried = ", ".join(f"{word} {count}" for word, count in counted.most_common())
+        told = [f"tried all the same: {tried}"] if tried else []
+        if untried:
+            told.append(f"{NOT_TRIED} {untried}" if untried < len(self.records) else NOT_TRIED)
+        return "; ".join(told)
 
 
 def group(records: Iterable[Record]) -> list[Group]:

@@ -25,7 +25,7 @@ IN_FULL = 10
 """Failures told with actual, expected and context, for each outcome; the others get their line."""
 NAMED = 3
 """Cases named one by one within a group."""
-GROUPS = 25
+GROUPS = 40
 """Reasons told for one outcome."""
 REASON_LIMIT = 300
 PART_LIMIT = 1200
@@ -111,7 +111,7 @@ def _told(one: Group, outcome: Outcome) -> Text:
     reason = one_line(one.reason if outcome is Outcome.UNSUPPORTED else headline(one.records[0]), REASON_LIMIT)
     told = Text(f"such as: {reason}" if one.is_alike else reason)
     if one.observed():
-        told.append(f" · tried all the same: {one_line(one.observed(), REASON_LIMIT)}")
+        told.append(f" · {one_line(one.observed(), REASON_LIMIT)}")
     is_short = len(one.records) <= NAMED
     for record in one.records[: NAMED if is_short else 1]:
         told.append(f"\n{'' if is_short else 'e.g. '}{one_line(record.case, REASON_LIMIT)}", style="dim")
