@@ -176,6 +176,7 @@ def _run_crew(crew: Crew, planned: list[Planned], records: dict[str, Record]) ->
             for record in crew.run(planned):
                 records[record.case] = record
     except KeyboardInterrupt:
+        records.update(crew.kept)
         return "interrupted by the user; continue with --resume"
     return ""
 

@@ -23,7 +23,6 @@ COMMANDS = sorted(main.commands)
 WRONG_RELU = """\
 conformance: 1
 extends: builtin:misbehaving
-device: {vendor: Example, model: Wrong Relu, category: host-reference}
 runtime: {adapter: misbehaving, options: {behaviour: wrong-value, trigger: Relu}}
 """
 WAIVED = """\

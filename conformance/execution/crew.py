@@ -74,6 +74,8 @@ class Crew:
         self._on_host_cpu = False
         self.identity: Identity | None = None
         self.versions: dict[str, str] = {}
+        self.kept: dict[str, Record] = {}
+        """Every record that the journal has, also one that an interrupt kept from being yielded."""
         self.lost = ""
         """Why the rest was not reached; empty where everything was."""
 
@@ -265,6 +267,7 @@ class Crew:
 
     def _keep(self, record: Record) -> Record:
         self._journal.write(RecordLine(record=record))
+        self.kept[record.case] = record
         self._watcher.case_finished(record)
         return record
 

@@ -37,7 +37,13 @@ CALM = Circumstances(free_mb=1000.0)
         # The killer was at work, but this child died of something else.
         (Ended("ended", signal.SIGSEGV), "", CALM._replace(oom_kills=1), Outcome.CRASH, "SIGSEGV"),
         (Ended("memory", signal.SIGKILL), "", CALM._replace(oom_kills=1), Outcome.CRASH, "of host memory"),
-        (Ended("told", signal.SIGKILL), "run", CALM._replace(parent_late_s=1.0), Outcome.ERROR, "stood still for 1.0 s"),
+        (
+            Ended("told", signal.SIGKILL),
+            "run",
+            CALM._replace(parent_late_s=1.0),
+            Outcome.ERROR,
+            "stood still for 1.0 s",
+        ),
         (Ended("told", signal.SIGKILL), "run", CALM._replace(parent_late_s=0.9), Outcome.TIMEOUT, "no answer"),
         # A late parent excuses a deadline, never a crash.
         (Ended("ended", signal.SIGSEGV), "", CALM._replace(parent_late_s=9.0), Outcome.CRASH, "SIGSEGV"),

@@ -38,7 +38,9 @@ class Desk:
         self.fds = {"inbox": self.inbox, "outbox": self.outbox}
         self.inputs = stores.Writer(self.inbox, "inbox")
 
-    def message(self, adapter: str = "misbehaving", version: int = protocol.PROTOCOL_VERSION, **runtime: Any) -> protocol.Open:
+    def message(
+        self, adapter: str = "misbehaving", version: int = protocol.PROTOCOL_VERSION, **runtime: Any
+    ) -> protocol.Open:
         return protocol.Open(
             protocol=version,
             adapter=adapter,
@@ -109,7 +111,9 @@ def test_a_case_is_measured_and_judged(desk: Desk, make_case: Callable[..., Case
     assert (observed.seq, observed.overtime) == (5, "")
     assert observed.peak_rss_kb > 1000
     assert desk.said() == [protocol.Phase(seq=5, phase="run")], "compile is entered by the case itself"
-    values = [[[(o.name, from_ref(o.value)) for o in i.outputs] for i in s.inferences] for s in observed.observation.sessions]
+    values = [
+        [[(o.name, from_ref(o.value)) for o in i.outputs] for i in s.inferences] for s in observed.observation.sessions
+    ]
     from conformance.reference import probes
 
     judged = session_check.judge(case, Seen(observed.observation, values), [list(probes.four_outputs(3)[1])])
@@ -194,7 +198,9 @@ def test_large_inputs_are_private_pages_that_can_be_restored(desk: Desk, large: 
 
 
 @pytest.mark.xfail(strict=True, reason="child: pages of the inbox that were restored keep the bytes of the case before")
-def test_inputs_of_a_later_case_are_not_those_of_one_that_was_scribbled_on(desk: Desk, large: np.ndarray[Any, Any]) -> None:
+def test_inputs_of_a_later_case_are_not_those_of_one_that_was_scribbled_on(
+    desk: Desk, large: np.ndarray[Any, Any]
+) -> None:
     device, ref = desk.open(), desk.inputs.put(large)
     device.begin(1, PATIENT)
     scribbled = device.fresh(ref)
@@ -281,7 +287,9 @@ def test_what_the_host_lacks_is_named_with_its_remedy(desk: Desk) -> None:
     assert device.missing([]) == ""
     assert device.missing(["locale:C"]) == ""
     assert device.missing(["locale:tlh_KX.UTF-8"]).startswith("the host lacks the locale tlh_KX.UTF-8: install it")
-    assert device.missing(["moon:full"]) == "the host precondition 'moon:full' is unknown to this version of the harness"
+    assert (
+        device.missing(["moon:full"]) == "the host precondition 'moon:full' is unknown to this version of the harness"
+    )
 
 
 def test_modes_are_those_of_the_adapter(desk: Desk) -> None:

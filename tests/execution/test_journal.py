@@ -183,4 +183,6 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
     assert "the disk is full; nothing before this line is lost: free space, then --resume" in message
     assert int(written) > 3
     assert [journal.plain(line).get("case") for line in lines[1:]] == [f"case/{n}" for n in range(int(written))]
-    assert json.loads((tmp_path / journal.FILE_NAME).read_bytes().splitlines()[-1])["case"] == f"case/{int(written) - 1}"
+    assert (
+        json.loads((tmp_path / journal.FILE_NAME).read_bytes().splitlines()[-1])["case"] == f"case/{int(written) - 1}"
+    )

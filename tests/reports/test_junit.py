@@ -312,12 +312,19 @@ def test_no_reason_is_never_green(record: Callable[..., Record], result: Callabl
     assert {name: word for name, word in told.items() if word == "passed"} == {"PASS": "passed"}
 
 
+INFINITE = Measurement(name="error", value=float("inf"), limit="1", margin=float("inf"), met=False)
+
+
 def test_witnesses_and_measurements(record: Callable[..., Record], result: Callable[..., RunResult]) -> None:
     failed = record(
         "a/b/c",
         outcome=Outcome.UNMEASURED,
         reason="r",
-        measurements=(Measurement(name="p99", value=None, unit="ms"), Measurement(name="ok", value=True, met=True)),
+        measurements=(
+            Measurement(name="p99", value=None, unit="ms"),
+            Measurement(name="ok", value=True, met=True),
+            INFINITE,
+        ),
         witnesses=(
             Witness(source="refusal", refused=True),
             Witness(source="refusal", refused=False, detail="no kernel"),
@@ -326,7 +333,7 @@ def test_witnesses_and_measurements(record: Callable[..., Record], result: Calla
         ),
     )
     text = case_of(render(result([failed])), "a", "c")[0].text or ""
-    assert "measured: p99 no reading ms\nok True: met\n" in text
+    assert "measured: p99 no reading ms\nok True: met\nerror inf, limit 1: not met\n" in text
     assert "refusal: accepted with fallback forbidden\nrefusal: not accepted with fallback forbidden; no kernel" in text
     assert "profile: on the host: Shape, If\nhost-cpu: nothing\n" in text
 

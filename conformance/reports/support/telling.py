@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import shlex
 import textwrap
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ def measured(one: Measurement) -> str:
     text = f"{one.name} {_number(one.value)}{f' {one.unit}' if one.unit else ''}"
     if one.limit:
         text += f", limit {one.limit}"
-    if one.margin is not None:
+    if one.margin is not None and math.isfinite(one.margin):
         text += f" ({one.margin * 100:.4g} % of it)"
     return text if one.met is None else f"{text}: {'met' if one.met else 'not met'}"
 
