@@ -177,12 +177,18 @@ def test_a_bug_is_not_dressed_up_as_a_users_error(monkeypatch: pytest.MonkeyPatc
 # -- exit codes of a run ----------------------------------------------------------------------------------------------
 
 
-def test_the_main_job_ends_conformant_with_every_case_explained(conformance: Conformance, tmp_path: Path) -> None:
+def test_the_main_job_ends_conformant_with_every_case_explained(
+    conformance: Conformance, tmp_path: Path, checkout: Path
+) -> None:
     """README's main job, whole: the reference device conforms, nothing fails, the books close, the reports agree."""
     done = conformance("run", "--out", "run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "CONFORMANT against host-reference" in done.stdout
     assert "\x1b" not in done.stdout, "piped output is plain"
+    shown = (checkout / "README.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    promised = [line for line in shown.splitlines() if re.search(r"\d|: ", line)]
+    assert promised
+    assert [line for line in promised if line not in done.stdout] == [], "README shows what this run does not say"
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (told["verdict"]["name"], told["verdict"]["exit_code"]) == ("CONFORMANT", 0)
     assert not told["verdict"]["certifiable"]

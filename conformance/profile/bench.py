@@ -11,6 +11,7 @@ from pydantic.json_schema import WithJsonSchema
 from conformance.profile.category import RequirementId
 from conformance.profile.model import Celsius, Many, Name, Strict, Text, refuse
 from conformance.profile.tree import KeyPath
+from conformance.profile.wording import Message
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -78,7 +79,7 @@ class Waiver(Strict):
     """The last day on which it counts."""
     reference: Name | None = None
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """A waiver ends after it begins."""
         if self.expires < self.issued:
             yield ("expires",), f"the waiver expires on {self.expires}, before it was issued on {self.issued}"

@@ -25,6 +25,7 @@ from conformance.profile.model import (
     tighten,
 )
 from conformance.profile.tree import KeyPath
+from conformance.profile.wording import Message
 
 Scenario = Literal["back-to-back", "paced", "single-stream", "multi-stream", "server", "offline"]
 
@@ -53,7 +54,7 @@ class Latency(Strict):
     """Share of inferences that may miss `deadline_ms`, 0 to 1."""
     warm_up_s: Amount | None = Field(default=None, json_schema_extra=tighten("lower"))
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Percentiles rise; a paced scenario has a period; a miss rate has a deadline and does not contradict it."""
         percentiles = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")
         yield from ordered(self, percentiles)
@@ -110,7 +111,7 @@ class Power(Strict):
     sensor: Name | None = Field(default=None, json_schema_extra=tighten("free"))
     """Where the device's own power reading is found."""
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Idle ≤ typical ≤ maximum, and the design power lies between idle and maximum; no state above the maximum."""
         typical = list(ordered(self, ("idle_w", "typical_w", "max_w")))
         yield from typical
@@ -142,7 +143,7 @@ class Thermal(Strict):
     """How long full load is held before temperatures count as steady."""
     sensor: Name | None = Field(default=None, json_schema_extra=tighten("free"))
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Throttle ≤ maximum ≤ shutdown, the ambient below the maximum, and nothing below absolute zero."""
         yield from ordered(self, ("throttle_c", "max_c", "shutdown_c"))
         for name in ("ambient_c", "storage_c"):

@@ -17,7 +17,7 @@ from conformance.profile.declares import (
 from conformance.profile.model import Count, Many, Name, Seconds, Slug, Strict, Text, repeated_items, tighten
 from conformance.profile.tree import KeyPath
 from conformance.profile.vocabulary import CONTRACTIONS, DETERMINISM
-from conformance.profile.wording import did_you_mean, shown
+from conformance.profile.wording import Hint, Message, shown
 
 Level = Literal["MUST", "SHOULD", "MAY"]
 Status = Literal["anticipated", "draft", "published"]
@@ -95,7 +95,7 @@ class Requirement(Strict):
     since: Name = Field(json_schema_extra=_EQUAL)
     """The category version that first had it."""
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Parameters belong to a check, and a check that exists gets only parameters that it knows."""
         if self.check is None:
             if self.params:
@@ -106,13 +106,9 @@ class Requirement(Strict):
             return
         for name, value in self.params.items():
             if name not in known:
-                yield (
-                    ("params", name),
-                    f"the check {self.check} has no parameter '{shown(name)}'{did_you_mean(name, known)}",
-                )
+                yield ("params", name), Hint(f"the check {self.check} has no parameter '{shown(name)}'", name, known)
             elif value not in known[name]:
-                meant = did_you_mean(str(value), known[name])
-                yield ("params", name), f"{name} cannot be '{shown(str(value))}'{meant}"
+                yield ("params", name), Hint(f"{name} cannot be '{shown(str(value))}'", str(value), known[name])
         # A misspelt parameter is one mistake, not an unknown one and a missing one.
         missing = known.keys() - self.params.keys() if self.params.keys() <= known.keys() else set()
         for name in sorted(missing):
@@ -141,7 +137,7 @@ class Caps(Strict):
     host_memory_mb: Count = Field(json_schema_extra=tighten("lower"))
     """The most memory that the child process may take on the host."""
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """The host never computes a contraction, and the minimum lies inside the minimum opsets."""
         for index, term in enumerate(self.allowed_host_ops):
             if term.op in CONTRACTIONS:
@@ -162,7 +158,7 @@ class CategoryProfile(Strict):
     requirements: Annotated[Many[Requirement], Field(min_length=1)] = Field(json_schema_extra=tighten("superset"))
     caps: Caps
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Ids, subtypes and adjacent types are unique, and conditions name subtypes that exist."""
         yield from repeated_items(self.requirements, ("requirements",))
         yield from repeated_items(self.category.subtypes, ("category", "subtypes"))
@@ -177,10 +173,8 @@ class CategoryProfile(Strict):
                 for value in wanted if leaf.field in names else []:
                     known = names[leaf.field or ""]
                     if value not in known:
-                        what = (
-                            f"the category has no {leaf.field} '{shown(str(value))}'{did_you_mean(str(value), known)}"
-                        )
-                        yield ("requirements", index, "applies_when"), what
+                        what = f"the category has no {leaf.field} '{shown(str(value))}'"
+                        yield ("requirements", index, "applies_when"), Hint(what, str(value), known)
 
 
 def _leaves(condition: Condition | None) -> Iterator[Condition]:

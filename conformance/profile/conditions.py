@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from conformance.profile.defects import fields_by_key, models_in
 from conformance.profile.model import Many, Name, Number, Option, Strict, tighten
 from conformance.profile.tree import KeyPath
-from conformance.profile.wording import did_you_mean, shown
+from conformance.profile.wording import Hint, Message, shown
 
 _FORMS = ("all", "any", "not", "field")
 _TESTS = ("equals", "one_of", "at_least", "present")
@@ -38,7 +38,7 @@ class Condition(Strict):
     at_least: Number | None = Field(default=None, json_schema_extra=_EQUAL)
     present: bool | None = Field(default=None, json_schema_extra=_EQUAL)
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Exactly one form, and for a leaf exactly one test that the field can meet."""
         forms = [
             name
@@ -58,15 +58,13 @@ class Condition(Strict):
             yield from _check_field(self.field, self)
 
 
-def _check_field(name: str, leaf: Condition) -> Iterator[tuple[KeyPath, str]]:
+def _check_field(name: str, leaf: Condition) -> Iterator[tuple[KeyPath, Message]]:
     from conformance.profile.device import DeviceProfile
 
     annotation = annotation_of(DeviceProfile, name)
     if annotation is None:
-        yield (
-            ("field",),
-            f"a device profile has no field '{shown(name)}'{did_you_mean(name, field_names(DeviceProfile))}",
-        )
+        what = f"a device profile has no field '{shown(name)}'"
+        yield ("field",), Hint(what, name, field_names(DeviceProfile))
         return
     if leaf.present is not None:
         return
@@ -81,10 +79,7 @@ def _check_field(name: str, leaf: Condition) -> Iterator[tuple[KeyPath, str]]:
     values += [(("one_of", index), value) for index, value in enumerate(leaf.one_of or ())]  # type: ignore[misc]
     for path, value in values:
         if allowed and value not in allowed:
-            yield (
-                path,
-                f"'{name}' is never {shown(str(value))}{did_you_mean(str(value), [str(one) for one in allowed])}",
-            )
+            yield path, Hint(f"'{name}' is never {shown(str(value))}", str(value), [str(one) for one in allowed])
         elif not allowed and isinstance(value, str) != (str in kinds):
             wanted = "a text" if str in kinds else "a number or true/false"
             yield path, f"'{name}' is {wanted}, so it is never {shown(str(value))}"

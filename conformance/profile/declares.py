@@ -30,7 +30,7 @@ from conformance.profile.vocabulary import (
     TENSOR_TYPES,
     TYPE_HINTS,
 )
-from conformance.profile.wording import did_you_mean, nearest, shown
+from conformance.profile.wording import Hint, Message, nearest, shown
 
 
 def _term(value: object) -> Term:
@@ -41,7 +41,7 @@ def _term(value: object) -> Term:
     try:
         return parse_term(value)
     except TermError as error:
-        return refuse(str(error), error.offset)
+        return refuse(error.message, error.offset)
 
 
 def _tensor_type(value: object) -> str:
@@ -64,7 +64,7 @@ def _domain(value: object) -> str:
     if value in ONNX_DOMAINS:
         return value
     if value.startswith("ai.onnx") or nearest(value, ONNX_DOMAINS, 0.9):
-        refuse(f"ONNX has no domain '{shown(value)}'{did_you_mean(value, ONNX_DOMAINS)}")
+        refuse(Hint(f"ONNX has no domain '{shown(value)}'", value, ONNX_DOMAINS))
     return value
 
 
@@ -232,7 +232,7 @@ class Declarations(Strict):
     documentation: Documentation | None = Field(default=None, json_schema_extra=tighten("stronger"))
     sdk: Sdk | None = Field(default=None, json_schema_extra=tighten("stronger"))
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Precision only for declared types, nothing declared twice, and no term outside the declared domains."""
         for name in self.precision or {}:
             if name not in self.types:

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from conformance.profile.model import SLUG_PATTERN
-from conformance.profile.tree import Defect, KeyPath, Node, Position, describe
-from conformance.profile.wording import did_you_mean, nearest, shown
+from conformance.profile.tree import MAX_DEFECTS, Defect, KeyPath, Node, Position, describe
+from conformance.profile.wording import Hint, Message, nearest, shown
 
 
 def validate(model: type[BaseModel], root: Node, defects: list[Defect]) -> Any:
@@ -29,11 +29,12 @@ def translate(error: ValidationError, root: Node, model: type[BaseModel]) -> lis
     """Return a defect for each thing that the validation found, less those that follow from another defect."""
     found: list[Defect] = []
     missing: list[tuple[KeyPath, str, Defect]] = []
-    unknown: dict[tuple[KeyPath, str], bool] = {}
+    unknown: dict[KeyPath, list[Hint]] = {}
     for item in error.errors(include_url=False, include_input=False):
         path = real_path(root, item["loc"])
         kind, context = item["type"], item.get("ctx", {})
-        if _is_broken(root, path):
+        # A list whose items were all refused counts as empty for pydantic.
+        if _is_broken(root, path) or (kind == "too_short" and root.find(path).value):
             continue
         if kind == "sense":
             found += [
@@ -46,9 +47,9 @@ def translate(error: ValidationError, root: Node, model: type[BaseModel]) -> lis
         elif kind == "extra_forbidden":
             known = known_keys(model, item["loc"][:-1])
             name = str(item["loc"][-1])
-            unknown[path[:-1], nearest(name, known)] = True
-            at = place_of_key(root, path)
-            found.append(Defect(at, f"unknown key '{shown(name)}'{did_you_mean(name, known)}"))
+            hint = Hint(f"unknown key '{shown(name)}'", name, known)
+            unknown.setdefault(path[:-1], []).append(hint)
+            found.append(Defect(place_of_key(root, path), hint))
         else:
             node = root.find(path)
             at = node.at.shifted(node.text_shift + context["offset"]) if context.get("offset") else node.at
@@ -56,7 +57,9 @@ def translate(error: ValidationError, root: Node, model: type[BaseModel]) -> lis
                 at = node.key_at or at
             found.append(Defect(at, _sentence(kind, context, item["msg"], node, path)))
     # A misspelt key is one mistake, not an unknown key and a missing one.
-    found += [defect for path, name, defect in missing if (path, name) not in unknown]
+    for path, name, defect in missing:
+        if not any(nearest(hint.word, hint.known) == name for hint in unknown.get(path, [])[:MAX_DEFECTS]):
+            found.append(defect)
     return found
 
 
@@ -121,18 +124,19 @@ _WANTED = {
 }
 
 
-def _sentence(kind: str, context: dict[str, Any], message: str, node: Node, path: KeyPath) -> str:
+def _sentence(kind: str, context: dict[str, Any], message: str, node: Node, path: KeyPath) -> Message:
     name = _subject(path)
     if kind == "defect":
-        return str(context["message"])
+        (refused,) = context["message"]
+        return cast("Message", refused)
     if kind in _WANTED:
         return f"{name} must be {_WANTED[kind]}, found {describe(node)}{_remedy(kind, node)}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", str(context["expected"]))
         if not known:
             return f"{name} must be {context['expected']}, found {describe(node)}"
-        meant = did_you_mean(node.value, known) if isinstance(node.value, str) else f"; known here: {', '.join(known)}"
-        return f"{name} cannot be {describe(node)}{meant}"
+        word = node.value if isinstance(node.value, str) else ""
+        return Hint(f"{name} cannot be {describe(node)}", word, known)
     if kind == "too_short":
         return f"{name} is empty: at least {context['min_length']} must be given"
     return f"{name} is {describe(node)}: {_limit(kind, context) or shown(message, 200)}"

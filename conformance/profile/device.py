@@ -9,6 +9,7 @@ from pydantic import Field
 from conformance.profile.declares import Declarations
 from conformance.profile.model import Deadlines, Many, Name, Option, Slug, Strict, tighten
 from conformance.profile.tree import KeyPath
+from conformance.profile.wording import Message
 
 Hardware = Literal["cpu", "gpu", "npu", "fpga", "other"]
 
@@ -22,7 +23,7 @@ class Binding(Strict):
     metadata: dict[Name, Name] | None = Field(default=None, json_schema_extra=tighten("free"))
     """Device metadata of the runtime that must be equal."""
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Exactly one way to name the unit."""
         given = [name for name in ("uuid", "pci_address", "metadata") if getattr(self, name)]
         if not given:

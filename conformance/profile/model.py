@@ -20,7 +20,7 @@ from pydantic.json_schema import WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from conformance.profile.tree import KeyPath
-from conformance.profile.wording import did_you_mean, is_hidden, shown
+from conformance.profile.wording import Hint, Message, is_hidden, shown
 
 T = TypeVar("T")
 Tighter: TypeAlias = Literal["lower", "higher", "subset", "superset", "stronger", "equal", "free"]
@@ -41,7 +41,7 @@ class Strict(BaseModel):
     item_key: ClassVar[tuple[str, ...]] = ()
     is_merged: ClassVar[bool] = True
 
-    def sense(self) -> Iterator[tuple[KeyPath, str]]:
+    def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Yield what is wrong between fields: the path from this model, and a sentence."""
         yield from ()
 
@@ -49,7 +49,7 @@ class Strict(BaseModel):
     def _make_sense(self) -> Self:
         found = list(self.sense())
         if found:
-            raise PydanticCustomError("sense", "{defects}", {"defects": found})
+            raise PydanticCustomError("sense", "makes no sense", {"defects": found})
         return self
 
 
@@ -63,9 +63,10 @@ class ShortForm:
         return {"anyOf": [self.schema, handler(core)]}
 
 
-def refuse(message: str, offset: int = 0) -> NoReturn:
+def refuse(message: Message, offset: int = 0) -> NoReturn:
     """Raise the error that becomes a defect with exactly this text; `offset` counts characters into the value."""
-    raise PydanticCustomError("defect", "{message}", {"message": message, "offset": offset})
+    # pydantic makes texts of all that it is handed here; inside a tuple the message keeps its text to itself.
+    raise PydanticCustomError("defect", "is refused", {"message": (message,), "offset": offset})
 
 
 def tighten(rule: Tighter, *, weakest_first: tuple[str | bool, ...] = (), absent: str | None = None) -> dict[str, Any]:
@@ -136,8 +137,8 @@ def one_of(value: object, known: tuple[str, ...], what: str, hints: dict[str, st
     if value in known:
         return value
     meant = (hints or {}).get(value.lower(), "")
-    remedy = f"; did you mean '{meant}'?" if meant else did_you_mean(value, known)
-    return refuse(f"'{shown(value)}' is not {what}{remedy}")
+    text = f"'{shown(value)}' is not {what}"
+    return refuse(f"{text}; did you mean '{meant}'?" if meant else Hint(text, value, known))
 
 
 def check_distinct(items: tuple[T, ...]) -> tuple[T, ...]:

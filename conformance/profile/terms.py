@@ -23,7 +23,7 @@ from conformance.profile.onnx_operators import (
     versions_of,
 )
 from conformance.profile.vocabulary import TENSOR_TYPES, TYPE_HINTS
-from conformance.profile.wording import did_you_mean, shown
+from conformance.profile.wording import Hint, Message, shown
 
 AttributeValue: TypeAlias = str | int | float | list[str] | list[int] | list[float]
 DEFAULT_DOMAIN: Final = "ai.onnx"
@@ -51,9 +51,13 @@ class OperatorUse(msgspec.Struct, frozen=True, kw_only=True):
 class TermError(ValueError):
     """A term that cannot be read; `offset` counts characters to the place."""
 
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: Message, offset: int) -> None:
+        super().__init__(message, offset)
+        self.message = message
         self.offset = offset
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,8 +205,8 @@ def parse_term(text: str) -> Term:
 def _check_operator(domain: str, op: str, offset: int) -> None:
     operators = operators_of(domain)
     if operators is not None and op not in operators:
-        meant = did_you_mean(op, operators)
-        raise TermError(f"onnx {known_onnx_version()} has no operator '{shown(spelled(domain, op))}'{meant}", offset)
+        text = f"onnx {known_onnx_version()} has no operator '{shown(spelled(domain, op))}'"
+        raise TermError(Hint(text, op, operators), offset)
 
 
 def _read_version(reader: _Reader, domain: str, op: str) -> int | None:
@@ -227,8 +231,7 @@ def _read_attributes(reader: _Reader, domain: str, op: str, since_version: int |
         found = reader.match(_IDENTIFIER, "an attribute name")
         name = found[0]
         if known is not None and name not in known:
-            meant = did_you_mean(name, sorted(known))
-            raise TermError(f"{owner} has no attribute '{shown(name)}'{meant}", found.start())
+            raise TermError(Hint(f"{owner} has no attribute '{shown(name)}'", name, sorted(known)), found.start())
         if name in attributes:
             raise TermError(f"the attribute '{shown(name)}' is given twice", found.start())
         if not reader.take("="):
@@ -251,8 +254,9 @@ def _read_types(reader: _Reader) -> tuple[str, ...]:
         name = found[0]
         if name not in TENSOR_TYPES:
             hint = TYPE_HINTS.get(name.lower())
-            meant = f"; did you mean '{hint}'?" if hint else did_you_mean(name, TENSOR_TYPES)
-            raise TermError(f"'{shown(name)}' is not a tensor type{meant}", found.start())
+            text = f"'{shown(name)}' is not a tensor type"
+            message = f"{text}; did you mean '{hint}'?" if hint else Hint(text, name, TENSOR_TYPES)
+            raise TermError(message, found.start())
         types.append(name)
         if reader.take(")"):
             return tuple(dict.fromkeys(types))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from conformance.errors import ProfileError
-from conformance.profile.wording import shown
+from conformance.profile.wording import Message, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,12 @@ class Position:
         return Position(self.file, self.line, self.column + columns)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Defect:
     """One thing that is wrong, and where."""
 
     at: Position
-    what: str
+    what: Message
 
     def __str__(self) -> str:
         return f"{self.at}: {self.what}"
@@ -95,11 +95,14 @@ def raise_defects(defects: list[Defect], display: str) -> None:
     """Raise ProfileError with a line per defect in file order, at most MAX_DEFECTS; return when there are none."""
     if not defects:
         return
-    lines = [str(defect) for defect in sorted(set(defects))]
-    extra = len(lines) - MAX_DEFECTS
-    if extra > 0:
-        lines[MAX_DEFECTS:] = [f"{display}: {extra} more defects are not shown: correct these first"]
-    raise ProfileError(lines)
+    lines: dict[str, None] = {}
+    in_order = sorted(defects, key=lambda defect: defect.at)
+    for index, defect in enumerate(in_order):
+        if len(lines) == MAX_DEFECTS:
+            lines[f"{display}: {len(in_order) - index} more defects are not shown: correct these first"] = None
+            break
+        lines[str(defect)] = None
+    raise ProfileError(list(lines))
 
 
 def describe(node: Node) -> str:

@@ -3,6 +3,8 @@
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 MAX_SHOWN = 80
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -40,3 +42,21 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     if 0 < len(words) <= 12:
         return f"; known here: {', '.join(words)}"
     return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Hint:
+    """A sentence that ends with the nearest known word, which is looked for only when the sentence is shown.
+
+    A hostile file can hold tens of thousands of unknown words; fifty of them are shown.
+    """
+
+    text: str
+    word: str
+    known: Iterable[str]
+
+    def __str__(self) -> str:
+        return self.text + did_you_mean(self.word, self.known)
+
+
+Message: TypeAlias = str | Hint

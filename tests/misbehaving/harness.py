@@ -23,8 +23,8 @@ MARK = "MISBEHAVING_RUN_MARK"
 PATIENCE_S = 60.0
 """By far longer than any of these runs: a bound, not a measure."""
 DEADLINES = {"open_s": 15, "compile_s": 15, "run_s": 1}
-PROBES = "[ip][nl][ta][ec]*"
-"""Selects `interface/…` and `placement/…`, and no operator."""
+PROBES = "[ip]*/[smc]*/*"
+"""Selects `interface/…` and `placement/…`, no operator, and not the host CPU's share, which needs an idle host."""
 TRIGGER = "Transpose"
 """Of the probe models, only that of `VICTIM` has this operator."""
 VICTIM = "interface/session/output-contract"

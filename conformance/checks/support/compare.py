@@ -224,10 +224,11 @@ def _judge_float(want: Array, got: Array, tally: _Tally) -> None:
 
 def _judge_finite(error: Array, largest: float, size: Array, spare: Array, tally: _Tally) -> None:
     tally.max_abs = max(tally.max_abs, largest)
-    if size.min() > 0:
-        relative = np.divide(error, size, out=spare)
-    else:
-        relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
+    relative = (
+        np.divide(error, size, out=spare)
+        if size.min() > 0
+        else np.divide(error, size, out=np.zeros_like(error), where=size > 0)
+    )
     tally.max_rel = max(tally.max_rel, float(relative.max()))
     size *= tally.rtol
     size += tally.atol

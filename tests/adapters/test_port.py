@@ -1,0 +1,175 @@
+"""The port: one exception family leaves it, and results are plain values when they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from conformance.adapters.runtime import adapter_class, adapter_names
+from conformance.adapters.runtime.port import (
+    Mode,
+    PlaceOutput,
+    RuntimeAdapter,
+    RuntimeFault,
+    RuntimeSession,
+    Unavailable,
+    materialise,
+)
+from conformance.errors import DeviceNotFound, HarnessError, UsageError
+from conformance.records import Identity
+from conformance.tensors import Value
+
+
+class VendorError(Exception):
+    """What a vendor's library raises."""
+
+
+class Options(msgspec.Struct):
+    """No options."""
+
+
+class Session(RuntimeSession):
+    """Does what it is told."""
+
+    def __init__(self, deed: Any) -> None:
+        self.deed = deed
+
+    def _infer(self, feeds: dict[str, Value], place: PlaceOutput | None) -> list[tuple[str, Value]]:
+        result: list[tuple[str, Value]] = self.deed()
+        return result
+
+
+class Loud(Session):
+    """Fails at everything else too."""
+
+    def _witnesses(self) -> Any:
+        return self.deed()
+
+    def _close(self) -> None:
+        self.deed()
+
+
+class Adapter(RuntimeAdapter):
+    """Does what it is told."""
+
+    Options = Options
+
+    def __init__(self, deed: Any) -> None:
+        super().__init__(Options(), Path())
+        self.deed = deed
+
+    def _open(self) -> Identity:
+        identity: Identity = self.deed()
+        return identity
+
+    def _compile(self, model: bytes, mode: Mode) -> RuntimeSession:
+        session: RuntimeSession = self.deed()
+        return session
+
+    def _close(self) -> None:
+        self.deed()
+
+
+def fail(error: BaseException) -> Any:
+    def deed() -> None:
+        raise error
+
+    return deed
+
+
+@pytest.mark.parametrize(
+    ("call", "phase"),
+    [
+        (lambda deed: Session(deed).infer({}), "run"),
+        (lambda deed: Loud(deed).witnesses(), "run"),
+        (lambda deed: Loud(deed).close(), "run"),
+        (lambda deed: Adapter(deed).open(), "open"),
+        (lambda deed: Adapter(deed).compile(b""), "compile"),
+        (lambda deed: Adapter(deed).close(), "open"),
+    ],
+)
+def test_whatever_a_vendor_raises_becomes_evidence(call: Any, phase: str) -> None:
+    with pytest.raises(RuntimeFault, match="^out of cheese$") as caught:
+        call(fail(VendorError("out of cheese")))
+    assert (caught.value.phase, caught.value.kind) == (phase, "VendorError")
+    assert isinstance(caught.value.__cause__, VendorError)
+
+    for own in (DeviceNotFound("x"), UsageError("x"), HarnessError("x"), Unavailable("x")):
+        with pytest.raises(type(own)):
+            call(fail(own))
+    for other in (KeyboardInterrupt(), SystemExit(0)):
+        with pytest.raises(type(other)):
+            call(fail(other))
+
+
+def test_what_an_adapter_need_not_do() -> None:
+    session = Session(list)
+    assert session.infer({}) == []
+    assert session.witnesses() == ()
+    session.close()
+    RuntimeAdapter.close(Adapter(lambda: None))
+    assert Adapter(lambda: None).modes() == (Mode.STRICT,)
+    assert not Adapter.has_witness
+
+
+def test_the_default_close_does_nothing() -> None:
+    class Minimal(Adapter):
+        def _close(self) -> None:
+            return RuntimeAdapter._close(self)
+
+    Minimal(fail(VendorError())).close()
+
+
+class Tensor:
+    """Something of a vendor's that can be made an array."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.value
+
+
+def test_results_become_plain_values() -> None:
+    assert materialise(None) is None
+    array = np.arange(6).reshape(2, 3)
+    assert materialise(array) is array
+    turned = materialise(array.T)
+    assert isinstance(turned, np.ndarray)
+    assert turned.flags.c_contiguous
+    assert turned.tolist() == array.T.tolist()
+    scalar = materialise(np.float32(2))
+    assert isinstance(scalar, np.ndarray)
+    assert (scalar.shape, scalar.dtype) == ((), np.dtype(np.float32))
+    text = materialise("words")
+    assert isinstance(text, np.ndarray)
+    assert (text.shape, text.tolist()) == ((), "words")
+    sequence = materialise((array, [None, Tensor(array)]))
+    assert isinstance(sequence, list)
+    assert sequence[0] is array
+    assert sequence[1] == [None, array] or sequence[1][1] is array  # type: ignore[index]
+
+
+def test_a_turned_array_without_dimensions_keeps_its_shape() -> None:
+    zero = np.lib.stride_tricks.as_strided(np.zeros(4, np.float32), (), ())
+    value = materialise(zero)
+    assert isinstance(value, np.ndarray)
+    assert value.shape == ()
+
+
+@pytest.mark.parametrize("result", [3, 3.0, {"y": np.zeros(1)}, object(), {1}])
+def test_what_is_no_value_is_the_runtime_s_fault(result: Any) -> None:
+    with pytest.raises(RuntimeFault, match=f"the runtime returned a {type(result).__name__}, which is no tensor"):
+        Session(lambda: [("y", result)]).infer({})
+
+
+def test_the_built_in_adapters_are_there() -> None:
+    assert adapter_names() == ["misbehaving", "onnx-backend", "onnxruntime"]
+    for name in adapter_names():
+        assert issubclass(adapter_class(name), RuntimeAdapter)
+    with pytest.raises(UsageError, match="did you mean 'onnx-backend'"):
+        adapter_class("onnx-backnd")
