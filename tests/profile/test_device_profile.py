@@ -193,7 +193,12 @@ def test_the_nearest_word_is_looked_for_only_where_a_line_is_shown(
     """Looking up every word of a hostile file would take a minute."""
     looked_up: list[str] = []
     find = wording.nearest
-    monkeypatch.setattr(wording, "nearest", lambda word, *rest: looked_up.append(word) or find(word, *rest))
+
+    def counted(word: str, *rest: Any) -> str:
+        looked_up.append(word)
+        return find(word, *rest)
+
+    monkeypatch.setattr(wording, "nearest", counted)
     words = ", ".join(f"Ad{number}" for number in range(3000))
     found = defects(minimal.replace("types: [float32]", items.format(words)))
     assert len(found) == 51
