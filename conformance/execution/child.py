@@ -184,7 +184,7 @@ def take_over_stdio() -> tuple[int, int]:
 def open_device(message: protocol.Open, out_fd: int) -> ChildDevice | protocol.Refused:
     """Bind the device; every way in which that can fail has its own kind."""
     if message.protocol != protocol.PROTOCOL_VERSION:
-        text = f"the parent speaks protocol {message.protocol}, this child {protocol.PROTOCOL_VERSION}: the two must be equal"
+        text = f"the parent speaks protocol {message.protocol}, this child {protocol.PROTOCOL_VERSION}: install the same version in both"
         return protocol.Refused(kind="harness", message=text)
     try:
         adapter_type = adapter_class(message.adapter)
