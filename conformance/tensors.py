@@ -144,8 +144,8 @@ def from_ref(ref: ValueRef, stores: dict[str, memoryview] | None = None) -> Valu
     dtype = DTYPES.get(ref.dtype)
     if dtype is None:
         raise HarnessError(f"unknown tensor type '{ref.dtype}' on the wire")
-    if any(dim < 0 for dim in ref.shape):
-        raise HarnessError(f"negative dimension in shape {list(ref.shape)} on the wire")
+    if len(ref.shape) > 64 or any(not 0 <= dim < 1 << 62 for dim in ref.shape):
+        raise HarnessError(f"impossible shape: negative dimension in shape {list(ref.shape)} on the wire")
     if ref.data is not None:
         raw: bytes | memoryview = ref.data
     else:
@@ -155,7 +155,10 @@ def from_ref(ref: ValueRef, stores: dict[str, memoryview] | None = None) -> Valu
         raw = store[ref.offset : ref.offset + ref.nbytes]
     if len(raw) != math.prod(ref.shape) * dtype.itemsize:
         raise HarnessError(f"{len(raw)} bytes do not make a {ref.dtype} tensor of shape {list(ref.shape)}")
-    return np.frombuffer(raw, dtype=dtype).reshape(ref.shape)
+    try:
+        return np.frombuffer(raw, dtype=dtype).reshape(ref.shape)
+    except ValueError as error:
+        raise HarnessError(f"impossible shape {list(ref.shape)[:8]} on the wire: {error}") from error
 
 
 def _shaped(array: Array, shape: tuple[int, ...]) -> Array:

@@ -55,7 +55,9 @@ class Options(msgspec.Struct):
 class Desk:
     """The `Device` that a check measures on, in this process: scripted sessions, no stores."""
 
-    def __init__(self, sessions: dict[Mode, Any], modes: tuple[Mode, ...] = (Mode.STRICT,), witness: bool = True) -> None:
+    def __init__(
+        self, sessions: dict[Mode, Any], modes: tuple[Mode, ...] = (Mode.STRICT,), witness: bool = True
+    ) -> None:
         self.identity = Identity(runtime="r", runtime_version="1", provider="P")
         self.entered: list[str] = []
         self.compiled: list[Mode] = []

@@ -105,9 +105,7 @@ def test_what_the_adapter_cannot_do_is_not_the_device_s_failure() -> None:
 
 # -- operators --------------------------------------------------------------------------------------------------------
 
-OPERATOR = case(
-    "operators", provider=DUT, allowed_host_ops=["Shape"], rtol=1e-3, atol=1e-7, outputs=["y"], needs=[]
-)
+OPERATOR = case("operators", provider=DUT, allowed_host_ops=["Shape"], rtol=1e-3, atol=1e-7, outputs=["y"], needs=[])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +138,9 @@ def test_a_claimed_operator_that_is_rejected_is_a_failure(see: Any) -> None:
     assert (judged.outcome, judged.reason) == (Outcome.FAIL, "rejected at compile: Fail: no kernel")
 
 
-@pytest.mark.xfail(strict=True, reason="running/operators: the answer of the folded session is dropped when it is run unfolded")
+@pytest.mark.xfail(
+    strict=True, reason="running/operators: the answer of the folded session is dropped when it is run unfolded"
+)
 def test_a_wrong_answer_of_a_folded_session_is_not_hidden_by_a_right_one(session: Any, see: Any) -> None:
     nothing = (Witness(source="assignment", nodes={}), Witness(source="profile", nodes={}))
     folded = session([("y", Y + 1)], witnesses=nothing)
@@ -368,14 +368,18 @@ def test_an_accelerator_leaves_the_host_alone(
     assert judged.measurements[0].value == pytest.approx(ratio)
 
 
-@pytest.mark.parametrize(("cpu_ms", "outcome"), [(100, Outcome.PASS), (50, Outcome.PASS), (49, Outcome.FAIL), (1, Outcome.FAIL)])
+@pytest.mark.parametrize(
+    ("cpu_ms", "outcome"), [(100, Outcome.PASS), (50, Outcome.PASS), (49, Outcome.FAIL), (1, Outcome.FAIL)]
+)
 def test_a_cpu_must_cost_cpu_time(see: Any, cpu_ms: float, outcome: Outcome) -> None:
     judged = placement.judge(place("host-cpu/contraction-load", on_host_cpu=True), see(load(cpu_ms)), [])
 
     assert judged.outcome is outcome
 
 
-@pytest.mark.xfail(strict=True, reason="placement: a share of wall time falls when others use the host; a right CPU device FAILs")
+@pytest.mark.xfail(
+    strict=True, reason="placement: a share of wall time falls when others use the host; a right CPU device FAILs"
+)
 def test_a_busy_host_is_not_the_cpu_device_s_failure(see: Any) -> None:
     quiet = placement.judge(place("host-cpu/contraction-load", on_host_cpu=True), see(load(100, 100)), [])
     busy = placement.judge(place("host-cpu/contraction-load", on_host_cpu=True), see(load(100, 250)), [])

@@ -158,7 +158,9 @@ def remove(feeds: dict[str, Value]) -> None:
     raise OSError("gone")
 
 
-@pytest.mark.xfail(strict=True, reason="running: the device gets the very mapping in which its inputs are looked up afterwards")
+@pytest.mark.xfail(
+    strict=True, reason="running: the device gets the very mapping in which its inputs are looked up afterwards"
+)
 @pytest.mark.parametrize("trick", [swap])
 def test_a_device_cannot_hide_what_it_did_to_its_inputs(desk: Any, trick: Callable[[dict[str, Value]], None]) -> None:
     seen = run_session(desk({Mode.STRICT: lambda: Session(run=trick)}), b"m", FEEDS, Mode.STRICT)
