@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from conformance.adapters.runtime.port import Mode
-from conformance.checks import check_module, check_names, operators, placement, session as session_check
+from conformance.checks import check_module, check_names, operators, placement
+from conformance.checks import session as session_check
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import Case, DeviceFault, Identity, Outcome, Witness
