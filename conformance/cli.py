@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from conformance import __version__
-from conformance.errors import ConformanceError
+from conformance.errors import EXIT_HARNESS, ConformanceError
 
 DEFAULT_PROFILE = "reference-cpu"
 
@@ -25,8 +25,8 @@ class _Group(click.Group):
                 click.echo(f"error: {line}", err=True)
             sys.exit(error.exit_code)
         except BrokenPipeError:
-            sys.stderr.close()  # `conformance list | head` is no error of ours
-            sys.exit(0)
+            sys.stderr.close()  # `conformance list | head` is no error of ours; a run without its verdict is
+            sys.exit(EXIT_HARNESS if ctx.invoked_subcommand == "run" else 0)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,8 +88,10 @@ def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tu
     request = conduct.Request(profile, bench, out, level, " ".join(globs), resume)
     console = make_console(sys.stdout)
     result, folder = conduct.run(request, console)
-    write_all(result, folder)
-    render_summary(result, sys.stdout, folder)
+    try:
+        write_all(result, folder)
+    finally:  # a report that fails costs the exit code, not the sight of the verdict
+        render_summary(result, sys.stdout, folder)
     sys.exit(result.verdict.exit_code)
 
 

@@ -22,7 +22,7 @@ from conformance.checks import check_module, check_names
 from conformance.checks.support.port import Requested, Target
 from conformance.errors import HarnessError, UsageError
 from conformance.execution.crew import Crew, Watcher
-from conformance.execution.journal import AttemptLine, Journal, ResumeLine, RunLine, finished
+from conformance.execution.journal import AttemptLine, Journal, OpenedLine, ResumeLine, RunLine, finished
 from conformance.execution.judging import make_record
 from conformance.execution.lock import DeviceLock
 from conformance.execution.protocol import Deadlines
@@ -32,13 +32,14 @@ from conformance.host import describe_host
 from conformance.paths import cache_folder
 from conformance.profile.loader import LoadedBench, LoadedProfile, load_bench, load_device
 from conformance.records import Basis, Judgement, Outcome, Record, RunInfo, RunResult
+from conformance.tensors import unicode_only
 from conformance.verdict import Standing, Waiver, apply_waivers, conclude
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conformance.checks.support.port import Planned
-    from conformance.records import Attempt
+    from conformance.records import Attempt, Identity
 
 RUNS_FOLDER = "conformance-runs"
 SCRATCH = "scratch"
@@ -120,6 +121,7 @@ def target_of(loaded: LoadedProfile) -> Target:
     return Target(
         provider=profile.runtime.provider or profile.runtime.device or "",
         on_host_cpu=hardware == "cpu",
+        is_host_cpu_allowed=loaded.category.caps.host_cpu == "allowed",
         hardware=hardware,
         driver=profile.device.driver or "",
         binding=dict(runtime_options(loaded).get("binding", {})),
@@ -139,19 +141,22 @@ def run(request: Request, display: Display) -> tuple[RunResult, Path]:
     folder = _run_folder(request, loaded)
     device = f"{loaded.profile.runtime.adapter}:{target_of(loaded).provider}:{_binding_text(loaded)}"
     with DeviceLock(cache_folder(), device):
-        journal, records, attempts, first, resumed = _open_journal(request, folder, plan, loaded)
+        journal, known = _open_journal(request, folder, plan, loaded)
+        records = known.records
         display.start(
             {
                 "device": f"{loaded.profile.device.vendor} {loaded.profile.device.model}",
                 "folder": str(folder),
                 "level": plan.level,
             },
-            len(plan.cases),
+            len(plan.cases) - len(records),
         )
+        if records:
+            display.note(f"resumed: {len(records)} of {len(plan.cases)} cases have their record already")
         try:
             launch = _launch(loaded, bench, context, folder)
             crew = Crew(launch, journal, display, _worker_count(bench))
-            crew.restore(attempts)
+            crew.restore(known.attempts, known.identity, known.versions)
             interrupted = _run_crew(crew, [one for one in plan.cases if one.case.id not in records], records)
         finally:
             journal.close()
@@ -165,7 +170,7 @@ def run(request: Request, display: Display) -> tuple[RunResult, Path]:
     finished_at = datetime.now(UTC)
     judged = apply_waivers(ordered, _waivers(bench), finished_at.date())
     verdict = conclude(plan, judged, _standing(loaded))
-    info = _info(request, loaded, bench, plan, crew, first, finished_at, resumed, cause)
+    info = _info(request, loaded, bench, plan, crew, known, finished_at, cause)
     return RunResult(info=info, verdict=verdict, records=tuple(judged)), folder
 
 
@@ -234,9 +239,18 @@ def _run_folder(request: Request, loaded: LoadedProfile) -> Path:
     return folder
 
 
-def _open_journal(
-    request: Request, folder: Path, plan: planning.Plan, loaded: LoadedProfile
-) -> tuple[Journal, dict[str, Record], dict[str, list[Attempt]], RunLine, int]:
+class _Known(NamedTuple):
+    """What the journal of a run knows when the run begins or is continued."""
+
+    first: RunLine
+    resumed: int
+    records: dict[str, Record]
+    attempts: dict[str, list[Attempt]]
+    identity: Identity | None
+    versions: dict[str, str]
+
+
+def _open_journal(request: Request, folder: Path, plan: planning.Plan, loaded: LoadedProfile) -> tuple[Journal, _Known]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     if not request.resume:
         first = RunLine(
@@ -247,7 +261,7 @@ def _open_journal(
             profile_digest=loaded.digest,
             planned=len(plan.cases),
         )
-        return Journal.create(folder, first), {}, {}, first, 0
+        return Journal.create(folder, first), _Known(first, 0, {}, {}, None, {})
     journal, lines = Journal.resume(folder)
     first = next(line for line in lines if isinstance(line, RunLine))
     for what, then, current in (
@@ -265,7 +279,9 @@ def _open_journal(
             attempts.setdefault(line.case, []).append(line.attempt)
     journal.write(ResumeLine(at=now))
     resumed = 1 + sum(isinstance(line, ResumeLine) for line in lines)
-    return journal, records, attempts, first, resumed
+    opened = next((line for line in lines if isinstance(line, OpenedLine)), None)
+    identity, versions = (opened.identity, opened.versions) if opened is not None else (None, {})
+    return journal, _Known(first, resumed, records, attempts, identity, versions)
 
 
 def _launch(loaded: LoadedProfile, bench: LoadedBench | None, context: planning.Context, folder: Path) -> Launch:
@@ -324,20 +340,19 @@ def _info(
     bench: LoadedBench | None,
     plan: planning.Plan,
     crew: Crew,
-    first: RunLine,
+    known: _Known,
     finished_at: datetime,
-    resumed: int,
     cause: str,
 ) -> RunInfo:
     device, head = loaded.profile.device, loaded.category.category
     return RunInfo(
-        run_id=first.run_id,
+        run_id=known.first.run_id,
         harness_version=__version__,
-        started=first.started,
+        started=known.first.started,
         finished=finished_at.isoformat(timespec="milliseconds"),
         level=plan.level,
         selection=plan.selection,
-        profile=request.profile,
+        profile=unicode_only(request.profile),
         profile_digest=loaded.digest,
         sources=(*loaded.sources, *(bench.sources if bench is not None else [])),
         vendor=device.vendor,
@@ -350,9 +365,10 @@ def _info(
         host=describe_host(),
         versions={"conformance": __version__, **crew.versions},
         bench=bench.bench.bench.settings() if bench is not None else {},
+        bench_file=unicode_only(request.bench or ""),
         planned=len(plan.cases),
         not_selected=plan.not_selected,
-        resumed=resumed,
+        resumed=known.resumed,
         interrupted=cause,
         pinned=tuple(plan.pinned),
     )

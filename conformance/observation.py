@@ -16,13 +16,17 @@ from conformance.workload import NamedValue
 
 
 class InferenceSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """One inference. `wall_ns` and `cpu_ns` (all threads of the child) cover the inference alone."""
+    """One inference. The times cover the inference alone.
+
+    `cpu_ns` is of all threads of the child; `waited_ns` is how long its main thread was ready and got no processor.
+    """
 
     outputs: list[NamedValue] = []
     fault: DeviceFault | None = None
     inputs_changed: list[str] = []
     wall_ns: int = 0
     cpu_ns: int = 0
+    waited_ns: int = 0
 
 
 class SessionSeen(msgspec.Struct, frozen=True, kw_only=True):

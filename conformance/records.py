@@ -75,6 +75,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """0 for the cases that come first because nothing else makes sense without them."""
     cost_ms: float = 1.0
     """Rough expected duration, for longest-first scheduling; never judged."""
+    at_end: bool = False
+    """True where the case is about how the device's processes end: judged from all of them, after everything claimed."""
     exclusive: bool = False
     """True where no other worker may be busy while the case runs."""
     params: dict[str, Any] = {}
@@ -112,6 +114,10 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool | None = None
     """For `refusal`: True when the runtime was forbidden to fall back and accepted the model all the same."""
     detail: str = ""
+
+
+UNAVAILABLE = "Unavailable"
+"""`DeviceFault.kind` of what the adapter cannot do at all: no word about the device."""
 
 
 class DeviceFault(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,6 +282,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     bench: dict[str, str]
     planned: int
     not_selected: int
+    bench_file: str = ""
+    """The bench file as the user named it, usable in a run-again line; empty without one."""
     resumed: int = 0
     """How many times the run was continued with --resume."""
     interrupted: str = ""

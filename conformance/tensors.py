@@ -168,7 +168,19 @@ def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _text(item: object) -> str:
-    return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)
+    """Return text that travels: what is no Unicode is spelled, so that a wrong answer stays one instead of an error."""
+    if isinstance(item, bytes):
+        return item.decode("utf-8", "backslashreplace")
+    return unicode_only(str(item))
+
+
+def unicode_only(text: str) -> str:
+    """Return text that UTF-8 can carry: lone surrogates are spelled as escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def equal_bits(left: Value, right: Value) -> bool:

@@ -82,12 +82,13 @@ def pythons(tmp_path_factory: pytest.TempPathFactory, built: dict[str, Path], so
     found = {}
     for way in WAYS:
         python = environment(tmp_path_factory.mktemp(way) / "env")
-        target = {"wheel": [built["wheel"]], "sdist": [built["sdist"]], "editable": ["-e", sources]}.get(way)
-        if target is not None:
+        targets: dict[str, list[str | Path]] = {"editable": ["-e", sources]}
+        targets |= {kind: [path] for kind, path in built.items()}
+        if way in targets:
             # --ignore-installed: the path file makes pip see the tests' own installation, which is not this one.
             options = ["--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
-            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", *options]
-            run(*pip, *target, cwd=tmp_path_factory.getbasetemp())
+            pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install", "-q", *options]
+            run(*pip, *targets[way], cwd=tmp_path_factory.getbasetemp())
         found[way] = python
     return found
 

@@ -16,7 +16,7 @@ from conformance.profile.conditions import Condition
 from conformance.profile.loader import LoadedProfile, load_device
 from conformance.records import Basis, Case
 
-TARGET = Target(provider="P", on_host_cpu=True, hardware="cpu", driver="", binding={})
+TARGET = Target(provider="P", on_host_cpu=True, is_host_cpu_allowed=True, hardware="cpu", driver="", binding={})
 Cases = Callable[[Requested], Iterable[Planned]]
 
 

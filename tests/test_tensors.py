@@ -109,7 +109,7 @@ def test_strings_come_from_every_way_of_holding_them() -> None:
 
 
 def test_sequences_and_empty_optionals_survive_nested() -> None:
-    value = [np.float32([1.5]), [], [None, np.array(["x"], dtype=object)]]
+    value = [np.array([1.5], np.float32), [], [None, np.array(["x"], dtype=object)]]
     back = over_the_wire(value)
     assert equal_bits(back, [np.array([1.5], np.float32), [], [None, np.array(["x"], dtype=object)]])
     assert over_the_wire(None) is None
@@ -205,14 +205,14 @@ def test_a_negative_dimension_of_strings_is_refused(shape: tuple[int, ...]) -> N
 
 
 def test_equal_bits_tells_signed_zeros_and_payloads_apart() -> None:
-    assert not equal_bits(np.float32([0.0]), np.float32([-0.0]))
-    quiet, other = np.uint32([0x7FC00000]).view(np.float32), np.uint32([0x7FC00001]).view(np.float32)
+    assert not equal_bits(np.array([0.0], np.float32), np.array([-0.0], np.float32))
+    quiet, other = np.array([[0x7FC00000], [0x7FC00001]], np.uint32).view(np.float32)
     assert equal_bits(quiet, quiet.copy())
     assert not equal_bits(quiet, other)
 
 
 def test_equal_bits_needs_the_same_kind_shape_and_type() -> None:
-    one = np.float32([1])
+    one = np.array([1], np.float32)
     assert not equal_bits(one, one.reshape(1, 1))
     assert not equal_bits(one, one.view(np.int32))
     assert not equal_bits(one, None)

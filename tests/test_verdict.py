@@ -208,7 +208,7 @@ def test_one_case_serves_every_requirement_that_asked_for_it() -> None:
     ],
 )
 def test_a_partial_run_is_never_certifiable(
-    changes: dict[str, str], outcomes: list[Outcome], name: str, code: int
+    changes: dict[str, Any], outcomes: list[Outcome], name: str, code: int
 ) -> None:
     records = [record(f"a{at}", outcome) for at, outcome in enumerate(outcomes)]
     verdict = judged(records, [requirement(), requirement("R-2")], **changes)

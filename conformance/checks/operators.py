@@ -98,24 +98,25 @@ def measure(case: Case, device: Device) -> Observation:
 def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Rejected, inputs changed, wrong names, wrong values, wrong place: the first that holds decides."""
     sessions = seen.observation.sessions
-    fault = judge_faults(sessions)
-    if fault is not None:
-        return fault
     params = case.params
-    values = judge_values(
-        sessions[-1], seen.values[-1], expected, names=params["outputs"], rtol=params["rtol"], atol=params["atol"]
-    )
-    if values.outcome is not Outcome.PASS:
-        return values
+    values = Judgement(outcome=Outcome.ERROR, reason="no inference was made")
+    ran = [at for at, session in enumerate(sessions) if session.inferences]
+    for at in ran or [len(sessions) - 1]:  # two where the first had every node folded away: both must be right
+        fault = judge_faults(sessions[: at + 1])
+        if fault is not None:
+            return fault
+        values = judge_values(
+            sessions[at], seen.values[at], expected, names=params["outputs"], rtol=params["rtol"], atol=params["atol"]
+        )
+        if values.outcome is not Outcome.PASS:
+            return values
     if not seen.observation.has_witness:
         note = Measurement(name="placement", value="not shown", limit="shown")
         return Judgement(outcome=Outcome.PASS, context="placement not shown", measurements=(*values.measurements, note))
     placed = judge_placement(
-        sessions[-1].witnesses,
-        params["provider"],
-        allowed_host_ops=params["allowed_host_ops"],
+        sessions[ran[-1]].witnesses, params["provider"], allowed_host_ops=params["allowed_host_ops"]
     )
+    refused = sessions[-1].fault
+    context = f"{sessions[-1].mode} session" + (f": {refused.kind}: {refused.message}" if refused else "")
     measurements = (*values.measurements, *placed.measurements)
-    return Judgement(
-        outcome=placed.outcome, reason=placed.reason, context=f"{sessions[-1].mode} session", measurements=measurements
-    )
+    return Judgement(outcome=placed.outcome, reason=placed.reason, context=context, measurements=measurements)

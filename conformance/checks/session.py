@@ -1,4 +1,4 @@
-"""Session basics: register, enumerate, identify; create, run, destroy; exact outputs; untouched inputs; fresh results.
+"""Session basics: register, enumerate, identify; create, run, destroy; exact outputs; untouched inputs; fresh results; let go.
 
 All probes are float32 with small integer values, so that a right device gives the same bits whatever its precision.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device, run_session
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.observation import Observation
-from conformance.records import Basis, Case, Judgement, Measurement, Outcome
+from conformance.records import Attempt, Basis, Case, Judgement, Measurement, Outcome
 from conformance.reference import probes
 from conformance.tensors import to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
@@ -50,7 +52,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         "driver": target.driver,
         "binding": dict(target.binding),
     }
-    for name in ("registration", "identity"):
+    for name in ("registration", "identity", "release"):
         yield Planned(_case(requested, name, {"probe": name, **facts}, None, ""))
     unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
     for name, (model, outputs, salts, what) in _PROBES.items():
@@ -75,6 +77,7 @@ def _case(requested: Requested, name: str, params: dict[str, Any], workload: Wor
         basis=Basis.UNCLAIMED if unclaimed else Basis.DECLARED,
         smoke=True,
         order=0 if workload is None else 1,
+        at_end=name == "release",
         cost_ms=5.0,
         unsupported=unclaimed,
         params=params,
@@ -103,17 +106,22 @@ def measure(case: Case, device: Device) -> Observation:
 def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Identity against the declaration; probes exactly."""
     probe = case.params["probe"]
+    if probe == "release":
+        return _judge_release(msgspec.convert(seen.observation.facts["ends"], list[Attempt]))
     if probe in ("registration", "identity"):
         identity = seen.observation.identity
         if identity is None:
             return Judgement(outcome=Outcome.UNMEASURED, reason="the runtime gave no identity")
         return _judge_registration(case, identity) if probe == "registration" else _judge_identity(case, identity)
-    per_session = len(expected) // len(seen.observation.sessions) if probe == "create-run-destroy" else len(expected)
+    wanted, sessions = SESSIONS if probe == "create-run-destroy" else 1, seen.observation.sessions
+    if len(sessions) < wanted:
+        return Judgement(outcome=Outcome.ERROR, reason=f"{len(sessions)} sessions were tried, {wanted} are expected")
+    per_session = len(expected) // wanted
     result = Judgement(outcome=Outcome.ERROR, reason="no session was tried")
-    for at, session in enumerate(seen.observation.sessions):
-        if probe != "create-run-destroy" and session is not seen.observation.sessions[-1]:
+    for at, session in enumerate(sessions):
+        if probe != "create-run-destroy" and session is not sessions[-1]:
             continue
-        fault = judge_faults(seen.observation.sessions[: at + 1])
+        fault = judge_faults(sessions[: at + 1])
         if fault is not None:
             return fault
         result = judge_values(
@@ -122,6 +130,28 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         if result.outcome is not Outcome.PASS:
             return result
     return result
+
+
+def _judge_release(ends: list[Attempt]) -> Judgement:
+    """Weigh how the children ended that did not end as they were asked to, while no case was running.
+
+    Two are the device's fault; one alone proves neither, as with a case; ends that the host brought about say nothing.
+    """
+    faults = [end for end in ends if end.outcome is not Outcome.ERROR]
+    if not ends:
+        return Judgement(outcome=Outcome.PASS)
+    if not faults:
+        return Judgement(outcome=Outcome.ERROR, reason=ends[-1].detail, remedy="mend the host and run again")
+    told = faults[-1].stderr_tail
+    if len(faults) > 1:
+        reason = f"{len(faults)} processes of the device ended badly: {faults[-1].detail}"
+        return Judgement(outcome=faults[-1].outcome, reason=reason, context=told)
+    return Judgement(
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"{faults[0].outcome} once: {faults[0].detail}",
+        context=told,
+        remedy="run it again; a device that ends badly now and then is not conformant",
+    )
 
 
 def _judge_registration(case: Case, identity: Identity) -> Judgement:

@@ -40,9 +40,17 @@ class Circumstances(NamedTuple):
     memory_limit_mb: int = 0
 
 
-def blame(ended: Ended, timed_out: str, deadline_s: float, stderr: str, host: Circumstances) -> Attempt:
-    """Return the attempt with its outcome: CRASH or TIMEOUT for the device, ERROR for the host. `timed_out` names the phase."""
-    outcome, detail = _decide(ended, timed_out, deadline_s, host)
+IN_A_CASE = "the device ran the case"
+
+
+def blame(
+    ended: Ended, timed_out: str, deadline_s: float, stderr: str, host: Circumstances, doing: str = IN_A_CASE
+) -> Attempt:
+    """Return the attempt with its outcome: CRASH or TIMEOUT for the device, ERROR for the host.
+
+    `timed_out` names the phase that was too long, `doing` what the child was about.
+    """
+    outcome, detail = _decide(ended, timed_out, deadline_s, host, doing)
     name = _signal_name(ended.signal) if ended.signal else ""
     return Attempt(
         outcome=outcome,
@@ -59,7 +67,7 @@ def _signal_name(number: int) -> str:
     return next((known.name for known in signal.Signals if known == number), f"signal {number}")
 
 
-def _decide(ended: Ended, timed_out: str, deadline_s: float, host: Circumstances) -> tuple[Outcome, str]:
+def _decide(ended: Ended, timed_out: str, deadline_s: float, host: Circumstances, doing: str) -> tuple[Outcome, str]:
     if host.free_mb is not None and host.free_mb < FREE_MB:
         return Outcome.ERROR, f"the disk of the run folder is full ({host.free_mb:.0f} MB free)"
     if timed_out:
@@ -73,9 +81,10 @@ def _decide(ended: Ended, timed_out: str, deadline_s: float, host: Circumstances
         return Outcome.CRASH, "killed: the child's process broke the protocol"
     if ended.signal == signal.SIGKILL and host.oom_kills:
         return Outcome.ERROR, "killed by the host's out-of-memory killer"
+    while_doing = "" if doing == IN_A_CASE else f" while {doing}"
     if ended.signal:
-        return Outcome.CRASH, f"the child died of {_signal_name(ended.signal)}"
-    return Outcome.CRASH, f"the child exited with code {ended.exit_code} while the device ran the case"
+        return Outcome.CRASH, f"the child died of {_signal_name(ended.signal)}{while_doing}"
+    return Outcome.CRASH, f"the child exited with code {ended.exit_code} while {doing}"
 
 
 def settle(attempts: list[Attempt], judged: Judgement | None) -> Judgement | None:

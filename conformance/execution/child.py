@@ -53,6 +53,7 @@ class ChildDevice:
         self._outbox = Writer(stores["outbox"], "outbox") if "outbox" in stores else None
         self._out_fd = out_fd
         self._seq = 0
+        self._lent: set[str] = set()
         self._deadlines = protocol.Deadlines()
         self._phase = "compile"
         self._began = time.monotonic()
@@ -60,6 +61,9 @@ class ChildDevice:
     def begin(self, seq: int, deadlines: protocol.Deadlines) -> None:
         """Start a case: its clock runs from here."""
         self._seq, self._deadlines, self.overtime = seq, deadlines, ""
+        for store in self._lent:  # whatever the device did to these pages, the next case gets its own inputs
+            self._private[store].forget()
+        self._lent.clear()
         if self._outbox is not None:
             self._outbox.restart()
         self._phase, self._began = "compile", time.monotonic()
@@ -96,6 +100,7 @@ class ChildDevice:
     def fresh(self, ref: ValueRef) -> Value:
         """Return an input that may be scribbled on: small ones are copies, large ones copy-on-write pages."""
         if isinstance(ref, TensorRef) and ref.data is None and ref.nbytes > protocol.INLINE_LIMIT:
+            self._lent.add(ref.store)
             return from_ref(ref, self._views(self._private, ref))
         return _copied(self.pristine(ref))
 

@@ -10,6 +10,9 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
+from conformance.errors import UsageError
 from conformance.execution.blame import settle
 from conformance.execution.journal import AttemptLine, OpenedLine, RecordLine, StartedLine
 from conformance.execution.judging import (
@@ -19,7 +22,7 @@ from conformance.execution.judging import (
     make_unsupported,
     observed_word,
 )
-from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Pool, Task
+from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Pool, Task, Untaken
 from conformance.execution.protocol import Deadlines
 from conformance.records import Attempt, Basis, Identity, Judgement, Outcome, Record
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from conformance.execution.journal import Journal
     from conformance.execution.pool import Slot
     from conformance.execution.worker import Launch
+    from conformance.observation import Observation
 
 FAULT_BUDGET = 15
 """Crashes in a row after which the device counts as lost."""
@@ -66,11 +70,13 @@ class Crew:
         self._wanted = workers
         self._pool = Pool(launch, journal.tick)
         self._attempts: dict[str, list[Attempt]] = {}
+        self._is_resumed = False
         self._started: dict[str, str] = {}
         self._repeats: deque[Task] = deque()
         self._crashes_in_row = 0
         self._timeouts = 0
         self._open_faults: list[Attempt] = []
+        self._spared: set[str] = set()
         self._on_host_cpu = False
         self.identity: Identity | None = None
         self.versions: dict[str, str] = {}
@@ -79,30 +85,42 @@ class Crew:
         self.lost = ""
         """Why the rest was not reached; empty where everything was."""
 
-    def restore(self, attempts: dict[str, list[Attempt]]) -> None:
-        """Take over the attempts of a run that is being resumed."""
+    def restore(
+        self,
+        attempts: dict[str, list[Attempt]],
+        identity: Identity | None = None,
+        versions: dict[str, str] | None = None,
+    ) -> None:
+        """Take over what a run that is being resumed knows: attempts, and who the device was."""
         self._attempts = {case: list(known) for case, known in attempts.items()}
+        self.identity, self.versions = identity, dict(versions or {})
+        self._is_resumed = identity is not None
 
     def run(self, planned: Iterable[Planned]) -> Iterator[Record]:
         """Run everything and yield records; no child is left afterwards, whatever happens."""
         tasks = [Task(one, len(self._attempts.get(one.case.id, [])) + 1) for one in planned]
         claimed = [task for task in tasks if task.planned.case.basis is not Basis.UNCLAIMED]
         unclaimed = [task for task in tasks if task.planned.case.basis is Basis.UNCLAIMED]
+        is_orderly = False
         try:
             yield from self._run_claimed(claimed)
             yield from self._run_unclaimed(unclaimed)
+            is_orderly = True
         except DeviceLost as lost:
             self.lost = str(lost)
         finally:
-            self._pool.close()
+            self._pool.close(is_orderly=is_orderly)
 
     def _run_claimed(self, tasks: list[Task]) -> Iterator[Record]:
-        gate = [task for task in tasks if task.planned.case.check != "operators"]
+        last = [task for task in tasks if task.planned.case.at_end]
+        gate = [task for task in tasks if task.planned.case.check != "operators" and task not in last]
         rest = [task for task in tasks if task.planned.case.check == "operators"]
         yield from self._work(gate, 1)
         yield from self._work_repeats()
         rest.sort(key=lambda task: -task.planned.case.cost_ms)
         yield from self._work(rest, self._wanted if self._on_host_cpu else 1)
+        yield from self._work_repeats()
+        yield from self._work(last, 1)
         yield from self._work_repeats()
 
     def _run_unclaimed(self, tasks: list[Task]) -> Iterator[Record]:
@@ -138,6 +156,8 @@ class Crew:
                 yield from self._take_not_opened(event, queue)
             elif isinstance(event, Observed):
                 yield from self._take_observed(event)
+            elif isinstance(event, Untaken):
+                yield from self._take_untaken(event, queue)
             elif isinstance(event, Faulted):
                 yield from self._take_fault(event.task, event.attempt, event.wall_s, event.worker.number)
             else:
@@ -163,11 +183,21 @@ class Crew:
         if self.identity is None:
             self.identity, self.versions = event.identity, event.versions
             self._journal.write(OpenedLine(identity=event.identity, versions=event.versions))
+            return
+        differs = _differences(self.identity, event.identity)
+        if differs and self._is_resumed:
+            raise UsageError(f"cannot be resumed, the device is another one: {differs}; start a new run")
+        if differs:
+            raise DeviceLost(f"the device that opens now is not the one that was opened first: {differs}")
+        self._is_resumed = False
 
     def _take_not_opened(self, event: NotOpened, queue: deque[Task]) -> Iterator[Record]:
         """A device that is not there is NOT_RUN; one that refuses, crashes or hangs at open is not met, on one case."""
         if event.kind == "not-found":
-            raise DeviceLost(f"device not found: {event.message}")
+            if self.identity is None or self._is_resumed:
+                raise DeviceLost(f"device not found: {event.message}")
+            yield from self._settle_repeats(queue)
+            raise DeviceLost(f"the device was there and is gone: {event.message}")
         if event.attempt is not None:
             self._open_faults.append(event.attempt)
             judged = settle(self._open_faults, None)
@@ -175,7 +205,9 @@ class Crew:
                 return
         else:
             judged = Judgement(outcome=Outcome.FAIL, reason=f"the device refuses to open: {event.message}")
-        if queue:
+        before = len(self.kept)
+        yield from self._settle_repeats(queue)
+        if queue and len(self.kept) == before:
             task = queue.popleft()
             record = make_record(task.planned.case, judged, attempts=self._open_faults)
             yield self._keep(make_unsupported(record, task.planned.case, "crashes") if _is_unclaimed(task) else record)
@@ -191,12 +223,13 @@ class Crew:
             yield from self._take_fault(task, attempt, event.wall_s, event.worker.number)
             return
         attempts = self._attempts.get(task.id, [])
-        judged = judge_observation(task.planned, event.observation, event.worker.stores)
+        observation = self._end_children(event.observation) if task.planned.case.at_end else event.observation
+        judged = judge_observation(task.planned, observation, event.worker.stores)
         settled = settle(attempts, judged) or judged
         record = make_record(
             task.planned.case,
             settled,
-            observation=event.observation,
+            observation=observation,
             attempts=attempts,
             started=self._started[task.id],
             wall_s=event.wall_s,
@@ -208,6 +241,21 @@ class Crew:
         yield self._keep(record)
         if judged.stops:
             raise DeviceLost(f"{task.id}: {judged.reason}")
+
+    def _end_children(self, observation: Observation) -> Observation:
+        """Let the device go in every child, and add to the observation how those of this run ended."""
+        self._pool.stop(*self._pool.slots(self._wanted))
+        return msgspec.structs.replace(observation, facts={"ends": msgspec.to_builtins(self._pool.ends)})
+
+    def _take_untaken(self, event: Untaken, queue: deque[Task]) -> Iterator[Record]:
+        """A child that died before it read its case is no fault of the case; twice at the same one, the case is in doubt."""
+        task = event.task
+        if task.id in self._spared:
+            yield from self._take_fault(task, event.fault.attempt, event.fault.wall_s, event.fault.worker.number)
+            return
+        self._spared.add(task.id)
+        self._watcher.note(f"a child ended between two cases: {event.fault.attempt.detail}")
+        queue.appendleft(task)
 
     def _take_fault(self, task: Task, attempt: Attempt, wall_s: float, worker: int) -> Iterator[Record]:
         attempts = self._attempts.setdefault(task.id, [])
@@ -234,7 +282,7 @@ class Crew:
                 )
             yield self._keep(record)
         if self._crashes_in_row >= FAULT_BUDGET or self._timeouts >= TIMEOUT_BUDGET:
-            yield from self._settle_repeats()
+            yield from self._settle_repeats(deque())
             count = (
                 f"{self._crashes_in_row} crashes in a row"
                 if self._crashes_in_row >= FAULT_BUDGET
@@ -242,16 +290,20 @@ class Crew:
             )
             raise DeviceLost(f"the device was given up after {count}, first cause: {self._first_cause()}")
 
-    def _settle_repeats(self) -> Iterator[Record]:
+    def _settle_repeats(self, queue: deque[Task]) -> Iterator[Record]:
         """A device that is given up has shown its faults often enough: those that still wait for a repeat count."""
-        while self._repeats:
-            task = self._repeats.popleft()
+        waiting = [task for task in queue if self._attempts.get(task.id) and not _is_unclaimed(task)]
+        for task in waiting:
+            queue.remove(task)
+        for task in (*waiting, *self._repeats):
             attempts = self._attempts[task.id]
             last = attempts[-1]
             judged = Judgement(
                 outcome=last.outcome, reason=last.detail, context="not repeated: the device was given up"
             )
-            yield self._keep(make_record(task.planned.case, judged, attempts=attempts, started=self._started[task.id]))
+            started = self._started.get(task.id, "")
+            yield self._keep(make_record(task.planned.case, judged, attempts=attempts, started=started))
+        self._repeats.clear()
 
     def _first_cause(self) -> str:
         case, attempts = next(iter(self._attempts.items()))
@@ -270,6 +322,16 @@ class Crew:
         self.kept[record.case] = record
         self._watcher.case_finished(record)
         return record
+
+
+def _differences(first: Identity, now: Identity) -> str:
+    """Return in which fields two identities differ; `details` may hold what changes from moment to moment."""
+    told = []
+    for name in first.__struct_fields__:
+        was, seen = getattr(first, name), getattr(now, name)
+        if was != seen and name != "details":
+            told.append(f"{name} was '{was}' and is '{seen}'")
+    return ", ".join(told)
 
 
 def _is_unclaimed(task: Task) -> bool:

@@ -119,7 +119,10 @@ class Journal:
 
     def write(self, line: Line) -> None:
         """Append one line; HarnessError where the disk refuses."""
-        data = _ENCODER.encode(line) + b"\n"
+        try:
+            data = _ENCODER.encode(line) + b"\n"
+        except UnicodeEncodeError as error:  # all text is made Unicode where it comes in: this is a bug of ours
+            raise HarnessError(f"{self.path}: a line holds text that is no Unicode: {error}") from error
         try:
             written = os.write(self._fd, data)
         except OSError as error:

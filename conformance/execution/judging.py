@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import traceback
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,14 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks.support.port import Planned
-    from conformance.records import Attempt, Case
+    from conformance.records import Attempt, Case, Measurement
     from conformance.tensors import ValueRef
 
     Stores = Callable[[int], dict[str, memoryview]]
 
 
 def judge_observation(planned: Planned, observation: Observation, stores: Stores) -> Judgement:
-    """Return the check's judgement; ERROR where a host precondition was missing or the judging itself failed."""
+    """Return the check's judgement; ERROR where a host precondition was missing or the judging itself failed.
+
+    Whatever a device makes its process say, it ends no run: what the check cannot read is an error of its case.
+    """
     if observation.missing:
         reason, _, remedy = observation.missing.partition(": ")
         return Judgement(outcome=Outcome.ERROR, reason=reason, remedy=remedy)
@@ -32,8 +37,12 @@ def judge_observation(planned: Planned, observation: Observation, stores: Stores
         seen = resolve(observation, stores)
     except HarnessError as error:
         return Judgement(outcome=Outcome.FAIL, reason=f"the device's process sent an impossible tensor: {error}")
-    expected = planned.expected() if planned.expected is not None else []
-    return check_module(planned.case.check).judge(planned.case, seen, expected)
+    try:
+        expected = planned.expected() if planned.expected is not None else []
+        return check_module(planned.case.check).judge(planned.case, seen, expected)
+    except Exception as error:  # noqa: BLE001 - told as what it is: the harness could not judge
+        text = f"the harness could not judge what it was sent: {type(error).__name__}: {error}"
+        return Judgement(outcome=Outcome.ERROR, reason=text, context=traceback.format_exc(limit=-6))
 
 
 def resolve(observation: Observation, stores: Stores) -> Seen:
@@ -55,22 +64,22 @@ def _end(ref: ValueRef) -> int:
 
 
 def digest_outputs(observation: Observation, stores: Stores) -> str:
-    """Return BLAKE2b over all outputs as received (names, types, shapes, bytes); empty where there were none."""
+    """Return BLAKE2b over all outputs as received (names, types, shapes, bytes); empty where there were none to read."""
     digest = hashlib.blake2b(digest_size=16)
-    any_output = False
-    for session in observation.sessions:
-        for inference in session.inferences:
-            for output in inference.outputs:
-                any_output = True
-                digest.update(output.name.encode("utf-8", "surrogatepass"))
-                _feed(digest, output.value, stores)
-    return digest.hexdigest() if any_output else ""
+    outputs = [output for session in observation.sessions for one in session.inferences for output in one.outputs]
+    try:
+        for output in outputs:
+            digest.update(output.name.encode())
+            _feed(digest, output.value, stores)
+    except HarnessError:  # a region outside its store, which the judging has refused already
+        return ""
+    return digest.hexdigest() if outputs else ""
 
 
 def _feed(digest: hashlib.blake2b, ref: ValueRef, stores: Stores) -> None:
     if isinstance(ref, TensorRef):
         digest.update(f"{ref.dtype}{ref.shape}".encode())
-        data = ref.data if ref.data is not None else stores(_end(ref))[ref.store][ref.offset : ref.offset + ref.nbytes]
+        data = ref.data if ref.data is not None else _region(ref, stores)
         digest.update(data)
     elif isinstance(ref, SequenceRef):
         digest.update(f"sequence{len(ref.items)}".encode())
@@ -78,6 +87,13 @@ def _feed(digest: hashlib.blake2b, ref: ValueRef, stores: Stores) -> None:
             _feed(digest, item, stores)
     else:
         digest.update(msgspec.msgpack.encode(ref))
+
+
+def _region(ref: TensorRef, stores: Stores) -> memoryview:
+    store = stores(_end(ref)).get(ref.store)
+    if store is None or ref.offset < 0 or ref.nbytes < 0:
+        raise HarnessError(f"tensor region {ref.store}:{ref.offset}+{ref.nbytes} lies outside its store")
+    return store[ref.offset : ref.offset + ref.nbytes]
 
 
 def make_record(
@@ -104,7 +120,7 @@ def make_record(
         expected=judgement.expected,
         context=judgement.context,
         remedy=judgement.remedy,
-        measurements=judgement.measurements,
+        measurements=tuple(map(_finite, judgement.measurements)),
         witnesses=witnesses,
         attempts=tuple(attempts or ()),
         started=started,
@@ -112,6 +128,16 @@ def make_record(
         worker=worker,
         output_digest=output_digest,
     )
+
+
+def _finite(measurement: Measurement) -> Measurement:
+    """Return a measurement that JSON can carry: an infinite value is spelled, an infinite margin has no number."""
+    value, margin = measurement.value, measurement.margin
+    if isinstance(value, float) and not math.isfinite(value):
+        measurement = msgspec.structs.replace(measurement, value=str(value))
+    if margin is not None and not math.isfinite(margin):
+        measurement = msgspec.structs.replace(measurement, margin=None)
+    return measurement
 
 
 def make_unsupported(record: Record, case: Case, observed: str) -> Record:

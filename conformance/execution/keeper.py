@@ -1,6 +1,6 @@
 """The keeper: a small process between parent and child that leaves nothing behind.
 
-It runs alone (`python -I -S keeper.py CONFIG`), imports nothing but the standard library, and never loads vendor code. It is the
+It runs alone (`python -I -S keeper.py <CONFIG`), imports nothing but the standard library, and never loads vendor code. It is the
 subreaper of everything that the child spawns, grandchildren in sessions of their own included: they are orphaned to it, so
 it finds and kills them when the child ends, when the parent says so, or when the parent dies (its end of the lifeline closes).
 
@@ -135,7 +135,7 @@ def watch(child: int, lifeline: int, memory_kb: int) -> tuple[dict[str, Any], in
 
 def main() -> None:
     """Run one child from start to the last of its descendants."""
-    config = json.loads(sys.argv[1])
+    config = json.load(sys.stdin)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C is the parent's to decide; it closes the lifeline
     _prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import msgspec
 
@@ -77,6 +77,13 @@ class Faulted(NamedTuple):
     wall_s: float
 
 
+class Untaken(NamedTuple):
+    """A child died before it read the case it was given: whatever killed it, the case did not."""
+
+    task: Task
+    fault: Faulted
+
+
 class Broken(NamedTuple):
     """The harness's own code failed on a case."""
 
@@ -86,7 +93,7 @@ class Broken(NamedTuple):
     wall_s: float
 
 
-Event = Opened | NotOpened | Observed | Faulted | Broken
+Event = Opened | NotOpened | Observed | Faulted | Untaken | Broken
 
 
 class Slot:
@@ -120,6 +127,8 @@ class Pool:
         self._slots: list[Slot] = []
         self._seq = 0
         self._oom_kills = blame.oom_kills()
+        self.ends: list[Attempt] = []
+        """How children ended that did not end as they were asked to, while no case was running."""
 
     def slots(self, count: int) -> list[Slot]:
         """Return `count` slots, made on first use."""
@@ -131,6 +140,7 @@ class Pool:
         self, tasks: deque[Task], slots: list[Slot], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
     ) -> Iterator[Event]:
         """Run tasks until there are none and nobody is busy. `started` is called before a case is sent."""
+        awake = time.monotonic()
         while True:
             for slot in slots:
                 if slot.state == "down" and len(tasks) > sum(s.state in ("starting", "opening") for s in slots):
@@ -141,18 +151,20 @@ class Pool:
             before = time.monotonic()
             wait = max(0.0, min([HEARTBEAT_S, *(slot.kill_at - before for slot in slots)]))
             ready = self._selector.select(wait)
-            late = time.monotonic() - before - wait
-            for slot in slots:
-                slot.late_s += late if late >= blame.LATE_S else 0.0
+            # Lateness is ours wherever it comes from: a host that stood still, or judging, journal and display since.
+            own, awake = before - awake, time.monotonic()
+            for late in (own, awake - before - wait):
+                for slot in slots:
+                    slot.late_s += late if late >= blame.LATE_S else 0.0
+            heard = {key.data[0] for key, _ in ready}
             for key, _ in ready:
                 for event in self._serve(*key.data):
                     slot = key.data[0]
                     if isinstance(event, Observed) and not _uses_store(event.observation):
                         self._feed(slot, tasks, deadlines, started)  # keep the child busy while this one is judged
                     yield event
-            now = time.monotonic()
-            for slot in slots:
-                if now >= slot.kill_at and slot.state != "down":
+            for slot in slots:  # by the time of the select: what arrived since is heard before anybody is killed
+                if awake >= slot.kill_at and slot.state != "down" and slot not in heard:
                     yield self._expire(slot)
             self._tick()
 
@@ -209,61 +221,68 @@ class Pool:
             try:
                 messages = worker.read_messages()
             except HarnessError as error:
-                yield self._broken_protocol(slot, str(error))
+                yield from self._broken_protocol(slot, str(error))
                 return
             if messages is None:
                 self._selector.unregister(worker.stdout)
                 return
             for message in messages:
-                event = self._take(slot, message)
-                if event is not None:
-                    yield event
+                if slot.state == "down":
+                    return
+                yield from self._take(slot, message)
         else:
             yield from self._serve_status(slot)
 
     def _serve_status(self, slot: Slot) -> Iterator[Event]:
         try:  # what the child said before it ended still counts
             for message in slot.worker.read_messages() or []:
-                event = self._take(slot, message)
-                if event is not None:
-                    yield event
+                yield from self._take(slot, message)
+                if slot.state == "down":
+                    return
         except HarnessError:
             pass  # a frame cut short by the crash
         if slot.state == "down":
             return
         self._forget(slot)
-        yield from self._end(slot, slot.worker.wait_status(), "")
+        has_taken = slot.worker.has_taken_all
+        for event in self._end(slot, slot.worker.wait_status(), ""):
+            if isinstance(event, Faulted) and not has_taken:
+                self.ends.append(event.attempt)
+                yield Untaken(event.task, event)
+            else:
+                yield event
 
-    def _take(self, slot: Slot, message: protocol.ToParent) -> Event | None:
+    def _take(self, slot: Slot, message: protocol.ToParent) -> Iterator[Event]:
         if isinstance(message, protocol.Phase):
-            if message.seq == slot.seq and slot.state == "busy":
+            if message.seq == slot.seq and slot.state == "busy" and message.phase in protocol.PHASES:
                 slot.clock(message.phase, slot.deadlines.of(message.phase))
-            return None
-        if isinstance(message, protocol.Hello):
+            return
+        if isinstance(message, protocol.Hello) and slot.state == "starting":
             slot.versions = message.versions
             slot.state = "opening"
             slot.clock("open", self._launch.deadlines.open_s)
             slot.worker.open()
             self._watch_writing(slot)
-            return None
-        if isinstance(message, protocol.Opened):
+        elif isinstance(message, protocol.Opened) and slot.state == "opening":
             slot.state, slot.kill_at = "idle", float("inf")
-            return Opened(message.identity, slot.versions, message.runs_on_host_cpu, message.has_witness)
-        if isinstance(message, protocol.Refused):
+            yield Opened(message.identity, slot.versions, message.runs_on_host_cpu, message.has_witness)
+        elif isinstance(message, protocol.Refused) and slot.state == "opening":
             self.stop(slot)
             if message.kind == "usage":
                 raise UsageError(message.message)
             if message.kind == "harness":
                 raise HarnessError(message.message)
-            return NotOpened(message.kind, message.message)
-        if slot.state != "busy" or message.seq != slot.seq or slot.task is None:
-            return self._broken_protocol(slot, "an answer that nobody waits for")
-        task, wall = slot.task, time.monotonic() - slot.began
-        slot.state, slot.task, slot.kill_at = "idle", None, float("inf")
-        if isinstance(message, protocol.Failed):
-            return Broken(task, slot.worker, message.message, wall)
-        overtime = "" if slot.late_s >= blame.LATE_S else message.overtime
-        return Observed(task, slot.worker, message.observation, wall, message.peak_rss_kb, overtime)
+            yield NotOpened(message.kind, message.message)
+        elif slot.task is not None and _answers(message, slot.seq):
+            task, wall = slot.task, time.monotonic() - slot.began
+            slot.state, slot.task, slot.kill_at = "idle", None, float("inf")
+            if isinstance(message, protocol.Failed):
+                yield Broken(task, slot.worker, message.message, wall)
+                return
+            overtime = "" if slot.late_s >= blame.LATE_S else message.overtime
+            yield Observed(task, slot.worker, message.observation, wall, message.peak_rss_kb, overtime)
+        else:
+            yield from self._broken_protocol(slot, "an answer that nobody waits for")
 
     # -- the end of a child -------------------------------------------------------------------------------------------
 
@@ -277,15 +296,22 @@ class Pool:
                 continue
             self._forget(slot)
             if slot.state == "idle":
-                slot.worker.finish_close()
+                ended, is_late = slot.worker.finish_close()
+                if is_late or ended.signal or ended.exit_code:
+                    doing = "the device was let go"
+                    self.ends.append(self._blame(slot, ended, "close" if is_late else "", slot.worker.close_s, doing))
             else:
                 slot.worker.kill()
             slot.state, slot.task, slot.kill_at = "down", None, float("inf")
 
-    def close(self) -> None:
-        """End every child, busy or not, and give back shared memory."""
-        self.stop(*self._slots)
+    def close(self, *, is_orderly: bool = True) -> None:
+        """End every child, busy or not, and give back shared memory. Where it is not orderly, nobody is asked first."""
+        if is_orderly:
+            self.stop(*self._slots)
         for slot in self._slots:
+            if slot.state != "down":
+                self._forget(slot)
+                slot.worker.kill()
             slot.worker.release()
         self._slots.clear()
         self._selector.close()
@@ -297,17 +323,14 @@ class Pool:
         events = list(self._end(slot, ended, phase))
         return events[0]
 
-    def _broken_protocol(self, slot: Slot, why: str) -> Event:
+    def _broken_protocol(self, slot: Slot, why: str) -> Iterator[Event]:
         self._forget(slot)
         ended = slot.worker.kill()._replace(cause="protocol")
-        event = next(iter(self._end(slot, ended, "")))
-        if isinstance(event, Faulted):
-            return event._replace(
-                attempt=msgspec.structs.replace(event.attempt, detail=f"{event.attempt.detail}: {why}")
-            )
-        return event
+        yield from self._end(slot, ended, "", why)
 
-    def _end(self, slot: Slot, ended: blame.Ended, timed_out: str) -> Iterator[Event]:
+    def _blame(
+        self, slot: Slot, ended: blame.Ended, timed_out: str, budget_s: float, doing: str = blame.IN_A_CASE
+    ) -> Attempt:
         oom_kills = blame.oom_kills()
         host = blame.Circumstances(
             parent_late_s=slot.late_s,
@@ -316,10 +339,18 @@ class Pool:
             memory_limit_mb=self._launch.memory_mb,
         )
         self._oom_kills = oom_kills
+        return blame.blame(ended, timed_out, budget_s, slot.worker.stderr_tail, host, doing)
+
+    def _end(self, slot: Slot, ended: blame.Ended, timed_out: str, why: str = "") -> Iterator[Event]:
         state, task = slot.state, slot.task
-        budget = slot.deadlines.of(timed_out) if state == "busy" and timed_out else self._launch.deadlines.open_s
-        attempt = blame.blame(ended, timed_out, budget, slot.worker.stderr_tail, host)
+        budget_s = slot.deadlines.of(timed_out) if state == "busy" and timed_out else self._launch.deadlines.open_s
+        doing = blame.IN_A_CASE if state == "busy" else "it waited for a case" if state == "idle" else "it opened"
+        attempt = self._blame(slot, ended, timed_out, budget_s, doing)
+        if why:
+            attempt = msgspec.structs.replace(attempt, detail=f"{attempt.detail}: {why}")
         slot.state, slot.task, slot.kill_at = "down", None, float("inf")
+        if state == "idle":
+            self.ends.append(attempt)
         if state == "starting":
             last = slot.worker.stderr_tail.strip().splitlines()[-1:] or [attempt.detail]
             raise HarnessError(f"the child process did not start with {self._launch.python}: {last[0]}")
@@ -327,6 +358,13 @@ class Pool:
             yield NotOpened("fault", attempt.detail, attempt)
         elif state == "busy" and task is not None:
             yield Faulted(task, slot.worker, attempt, time.monotonic() - slot.began)
+
+
+def _answers(message: protocol.ToParent, seq: int) -> TypeGuard[protocol.Observed | protocol.Failed]:
+    """Whether a message is the answer to case `seq`, and speaks of no phase that does not exist."""
+    if isinstance(message, protocol.Observed):
+        return message.seq == seq and message.overtime in ("", *protocol.PHASES)
+    return isinstance(message, protocol.Failed) and message.seq == seq
 
 
 def _uses_store(observation: Observation) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from conformance.errors import HarnessError
 from conformance.observation import Observation
 from conformance.records import Case, Identity
+from conformance.tensors import unicode_only
 
 PROTOCOL_VERSION = 1
 INLINE_LIMIT = 64 * 1024
@@ -41,6 +42,10 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, phase: str) -> float:
         """Return the budget of `open`, `compile` or `run`."""
         return {"open": self.open_s, "compile": self.compile_s, "run": self.run_s}[phase]
+
+
+PHASES = ("compile", "run")
+"""What a child may say that a case has entered."""
 
 
 class Open(msgspec.Struct, tag="open", tag_field="type", frozen=True, kw_only=True):
@@ -122,11 +127,22 @@ TO_PARENT = msgspec.msgpack.Decoder(ToParent)
 
 
 def encode(message: ToChild | ToParent) -> bytes:
-    """Return the frame of a message."""
-    body = _ENCODER.encode(message)
+    """Return the frame of a message. Text that is no Unicode (a runtime's words may be anything) is spelled."""
+    try:
+        body = _ENCODER.encode(message)
+    except UnicodeEncodeError:
+        body = _ENCODER.encode(_spelled(msgspec.to_builtins(message, builtin_types=(bytes,))))
     if len(body) > FRAME_LIMIT:
         raise HarnessError(f"a message of {len(body)} bytes exceeds the frame limit of {FRAME_LIMIT}")
     return _HEADER.pack(len(body)) + body
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, str):
+        return unicode_only(value)
+    if isinstance(value, dict):
+        return {_spelled(key): _spelled(item) for key, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -120,3 +120,8 @@ class Reader:
                 flags, access = mmap.MAP_SHARED, mmap.PROT_READ
             self._map = mmap.mmap(self._fd, size, flags=flags, prot=access)
         return memoryview(self._map)
+
+    def forget(self) -> None:
+        """Drop what was written to a private view: it shows the store again, also what is written there later."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +23,7 @@ import msgspec
 from conformance.errors import HarnessError
 from conformance.execution import protocol
 from conformance.execution.blame import Ended
-from conformance.execution.stores import Reader, Writer, region
+from conformance.execution.stores import Reader, Writer, region, sealed_copy
 from conformance.tensors import TensorRef, from_ref
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 KEEPER = Path(__file__).with_name("keeper.py")
 STDERR_TAIL = 64 * 1024
 KEEPER_GRACE_S = 30.0
-CLOSE_S = 5.0
+CLOSE_S = 15.0
 
 
 class Launch(NamedTuple):
@@ -75,6 +76,7 @@ class Worker:
         self._frames = protocol.FrameBuffer()
         self._tail = bytearray()
         self._outgoing = bytearray()
+        self._last_sent = 0
         pipes = [os.pipe() for _ in range(5)]
         (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
         (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
@@ -96,10 +98,13 @@ class Worker:
             "memory_kb": launch.memory_mb * 1024,
         }
         self._folder = folder
+        # Not on the command line, which everybody may read and which Linux keeps short: the environment holds secrets.
+        config_fd = sealed_copy("keeper", json.dumps(config).encode())
+        os.lseek(config_fd, 0, os.SEEK_SET)
         try:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(KEEPER), json.dumps(config)],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-I", "-S", str(KEEPER)],
+                stdin=config_fd,
                 stdout=subprocess.DEVNULL,
                 pass_fds=given,
                 close_fds=True,
@@ -107,7 +112,7 @@ class Worker:
         except OSError as error:
             raise HarnessError(f"cannot start a child process: {error.strerror}") from error
         finally:
-            for fd in given[:5]:
+            for fd in (config_fd, *given[:5]):
                 os.close(fd)
         for fd in (self._stdin, self.stdout, self.stderr, self.status):
             os.set_blocking(fd, False)
@@ -158,8 +163,17 @@ class Worker:
 
     def send(self, message: protocol.ToChild) -> None:
         """Queue a message and write what the pipe takes."""
-        self._outgoing += protocol.encode(message)
+        frame = protocol.encode(message)
+        self._last_sent = len(frame)
+        self._outgoing += frame
         self.flush()
+
+    @property
+    def has_taken_all(self) -> bool:
+        """Whether the child has read at least a part of everything that was sent: asked once it has ended."""
+        unread = bytearray(4)
+        fcntl.ioctl(self._stdin, termios.FIONREAD, unread)
+        return int.from_bytes(unread, sys.byteorder) + len(self._outgoing) < self._last_sent
 
     def flush(self) -> None:
         """Write what the pipe takes. A child that is gone is noticed elsewhere, by its status."""
@@ -246,19 +260,23 @@ class Worker:
         """Ask the child to let the device go and end."""
         self.send(protocol.Close())
 
-    def finish_close(self) -> None:
-        """Wait for a child that was asked to close; kill it where it does not within a few seconds."""
-        end = time.monotonic() + min(CLOSE_S, self._launch.deadlines.open_s)
+    def finish_close(self) -> tuple[Ended, bool]:
+        """Wait for a child that was asked to close; kill it where it does not in time. Return its end, and whether it was late."""
+        end = time.monotonic() + self.close_s
         while time.monotonic() < end:
             readable, _, _ = select.select([self.status, self.stderr, self.stdout], [], [], 0.05)
             if self.status in readable:
-                self.wait_status()
-                return
+                return self.wait_status(), False
             if self.stderr in readable:
                 self.read_stderr()
             if self.stdout in readable:
                 self._discard_stdout()
-        self.kill()
+        return self.kill(), True
+
+    @property
+    def close_s(self) -> float:
+        """Seconds that a child may take to let the device go and end."""
+        return min(CLOSE_S, self._launch.deadlines.open_s)
 
     def _discard_stdout(self) -> None:
         try:

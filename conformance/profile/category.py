@@ -134,6 +134,10 @@ class Caps(Strict):
     """By tensor type; a type that is left out may not be coarser than its own precision."""
     weakest_determinism: Determinism = Field(json_schema_extra=tighten("stronger", weakest_first=DETERMINISM))
     deadlines: CapDeadlines
+    host_cpu: Literal["allowed", "forbidden"] = Field(
+        default="forbidden", json_schema_extra=tighten("stronger", weakest_first=("allowed", "forbidden"))
+    )
+    """Whether the host's own CPU may be the device under test."""
     host_memory_mb: Count = Field(json_schema_extra=tighten("lower"))
     """The most memory that the child process may take on the host."""
 

@@ -95,7 +95,6 @@ def test_the_last_session_decides_and_all_refusals_are_told(session: Any) -> Non
     assert wordless.reason == "rejected at run: E: no message"
 
 
-@pytest.mark.xfail(strict=True, reason="valuing: what our own adapter cannot do is held against the device")
 def test_what_the_adapter_cannot_do_is_not_the_device_s_failure() -> None:
     fault = DeviceFault(phase="run", kind="Unavailable", message="sequences cannot be mixed with types numpy lacks")
     judged = judge_faults([SessionSeen(mode="strict", inferences=[InferenceSeen(fault=fault)])])
@@ -139,9 +138,6 @@ def test_a_claimed_operator_that_is_rejected_is_a_failure(see: Any) -> None:
     assert (judged.outcome, judged.reason) == (Outcome.FAIL, "rejected at compile: Fail: no kernel")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="running/operators: the answer of the folded session is dropped when it is run unfolded"
-)
 def test_a_wrong_answer_of_a_folded_session_is_not_hidden_by_a_right_one(session: Any, see: Any) -> None:
     nothing = (Witness(source="assignment", nodes={}), Witness(source="profile", nodes={}))
     folded = session([("y", Y + 1)], witnesses=nothing)
@@ -226,7 +222,6 @@ def test_each_of_several_sessions_is_judged(session: Any, see: Any) -> None:
             assert session_check.judge(asked, see(*sessions), expected).outcome is Outcome.FAIL
 
 
-@pytest.mark.xfail(strict=True, reason="session: fewer sessions than asked for are judged as if they were all")
 def test_fewer_sessions_than_were_asked_for_are_no_pass(session: Any, see: Any) -> None:
     asked = case("session", probe="create-run-destroy", outputs=["y"])
     one = session(*[[("y", Y)]] * 5)
@@ -246,7 +241,8 @@ def test_a_refused_first_mode_is_no_failure_of_the_session_that_followed(session
 
 
 def place(probe: str, **params: Any) -> Case:
-    given = {"probe": probe, "provider": DUT, "on_host_cpu": False, "allowed_host_ops": []} | params
+    given = {"probe": probe, "provider": DUT, "on_host_cpu": False, "is_host_cpu_allowed": True}
+    given |= {"allowed_host_ops": []} | params
     return case("placement", **given)
 
 
@@ -341,9 +337,12 @@ def test_a_control_that_did_not_run_shows_nothing(see: Any, kind: str) -> None:
     assert judged.outcome is Outcome.UNMEASURED
 
 
-def load(cpu_ms: float, wall_ms: float = 100.0, mode: str = "strict") -> tuple[SessionSeen, list[Any]]:
+def load(
+    cpu_ms: float, wall_ms: float = 100.0, mode: str = "strict", waited_ms: float = 0.0
+) -> tuple[SessionSeen, list[Any]]:
     warm = InferenceSeen(cpu_ns=10**12, wall_ns=10**12)
-    timed = [InferenceSeen(cpu_ns=int((cpu_ms + n) * 1e6), wall_ns=int(wall_ms * 1e6)) for n in (5, 0, 9)]
+    walls = {"wall_ns": int(wall_ms * 1e6), "waited_ns": int(waited_ms * 1e6)}
+    timed = [InferenceSeen(cpu_ns=int((cpu_ms + n) * 1e6), **walls) for n in (5, 0, 9)]
     return SessionSeen(mode=mode, inferences=[warm, *timed]), []
 
 
@@ -370,7 +369,8 @@ def test_an_accelerator_leaves_the_host_alone(
 
 
 @pytest.mark.parametrize(
-    ("cpu_ms", "outcome"), [(100, Outcome.PASS), (50, Outcome.PASS), (49, Outcome.FAIL), (1, Outcome.FAIL)]
+    ("cpu_ms", "outcome"),  # the least disturbed of the runs counts, which took 9 ms more
+    [(91, Outcome.PASS), (41, Outcome.PASS), (40, Outcome.INCONCLUSIVE), (1, Outcome.INCONCLUSIVE), (0, Outcome.FAIL)],
 )
 def test_a_cpu_must_cost_cpu_time(see: Any, cpu_ms: float, outcome: Outcome) -> None:
     judged = placement.judge(place("host-cpu/contraction-load", on_host_cpu=True), see(load(cpu_ms)), [])
@@ -378,15 +378,15 @@ def test_a_cpu_must_cost_cpu_time(see: Any, cpu_ms: float, outcome: Outcome) -> 
     assert judged.outcome is outcome
 
 
-@pytest.mark.xfail(
-    strict=True, reason="placement: a share of wall time falls when others use the host; a right CPU device FAILs"
-)
 def test_a_busy_host_is_not_the_cpu_device_s_failure(see: Any) -> None:
-    quiet = placement.judge(place("host-cpu/contraction-load", on_host_cpu=True), see(load(100, 100)), [])
-    busy = placement.judge(place("host-cpu/contraction-load", on_host_cpu=True), see(load(100, 250)), [])
+    asked = place("host-cpu/contraction-load", on_host_cpu=True)
+    busy, told = load(100, 250), load(100, 250, waited_ms=150)
 
-    assert quiet.outcome is Outcome.PASS
-    assert busy.outcome is not Outcome.FAIL, "the same CPU time, on a host that had other things to do"
+    assert placement.judge(asked, see(load(100, 100)), []).outcome is Outcome.PASS
+    assert placement.judge(asked, see(told), []).outcome is Outcome.PASS, "the host says how long it kept us waiting"
+    assert placement.judge(asked, see(busy), []).outcome is Outcome.INCONCLUSIVE, (
+        "the same, on a host that does not say"
+    )
 
 
 @pytest.mark.parametrize("at", [0, 1])

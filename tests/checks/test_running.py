@@ -158,9 +158,6 @@ def remove(feeds: dict[str, Value]) -> None:
     raise OSError("gone")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="running: the device gets the very mapping in which its inputs are looked up afterwards"
-)
 @pytest.mark.parametrize("trick", [swap])
 def test_a_device_cannot_hide_what_it_did_to_its_inputs(desk: Any, trick: Callable[[dict[str, Value]], None]) -> None:
     seen = run_session(desk({Mode.STRICT: lambda: Session(run=trick)}), b"m", FEEDS, Mode.STRICT)
@@ -174,7 +171,6 @@ def test_a_device_that_fails_after_taking_its_inputs_away_has_failed(desk: Any) 
     assert seen.inferences[0].fault is not None
 
 
-@pytest.mark.xfail(strict=True, reason="running: a session whose witnesses fail is left open")
 def test_a_session_whose_witnesses_fail_is_closed_all_the_same(desk: Any) -> None:
     made: list[Session] = []
 

@@ -91,14 +91,12 @@ def test_each_count_is_measured() -> None:
 
 
 @pytest.mark.parametrize("nodes", [{DUT: 1, CPU: 50}, {DUT: 1, CPU: 1}])
-@pytest.mark.xfail(strict=True, reason="witnessing: nodes on the host that name no operator are let through")
 def test_host_nodes_that_have_no_name_are_no_pass(nodes: dict[str, int]) -> None:
     told = [assignment(nodes), profile(nodes)]
 
     assert judge_placement(told, DUT, allowed_host_ops=["Shape"]).outcome is not Outcome.PASS
 
 
-@pytest.mark.xfail(strict=True, reason="witnessing: witnesses need not agree on the set of providers")
 def test_witnesses_that_name_different_providers_are_no_pass() -> None:
     told = [assignment({DUT: 2}), profile({DUT: 2, CPU: 1}, "Shape")]
 
@@ -112,12 +110,10 @@ def test_witnesses_that_name_different_providers_are_no_pass() -> None:
         Witness(source="refusal", refused=None),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="witnessing: what the refusal says is not weighed")
 def test_a_runtime_that_fell_back_although_it_was_forbidden_is_no_pass(refusal: Witness) -> None:
     assert judge_placement([assignment({DUT: 2}), refusal], DUT, allowed_host_ops=[]).outcome is not Outcome.PASS
 
 
-@pytest.mark.xfail(strict=True, reason="witnessing: what the refusal says is not weighed")
 def test_host_nodes_in_a_session_that_forbade_them_are_no_pass() -> None:
     told = [assignment({DUT: 2, CPU: 1}, "Shape"), REFUSAL]
 

@@ -197,7 +197,6 @@ def test_large_inputs_are_private_pages_that_can_be_restored(desk: Desk, large: 
     device.restore(to_ref(large[:1]))
 
 
-@pytest.mark.xfail(strict=True, reason="child: pages of the inbox that were restored keep the bytes of the case before")
 def test_inputs_of_a_later_case_are_not_those_of_one_that_was_scribbled_on(
     desk: Desk, large: np.ndarray[Any, Any]
 ) -> None:

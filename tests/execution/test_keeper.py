@@ -50,9 +50,11 @@ class Kept:
             "status": status_w,
             "memory_kb": memory_kb,
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(keeper.__file__), json.dumps(config)], pass_fds=given
-        )
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        with path.open("rb") as stream:
+            command = [sys.executable, "-I", "-S", str(keeper.__file__)]
+            self.process = subprocess.Popen(command, stdin=stream, pass_fds=given)
         for fd in given:
             os.close(fd)
 
@@ -182,12 +184,15 @@ def test_descendants_are_found_to_any_depth() -> None:
     inner = f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {SLEEP!r}]).wait()"
     with subprocess.Popen([sys.executable, "-S", "-c", inner]) as child:
         end = time.monotonic() + 10
-        while len(keeper.descendants(child.pid)) < 1 and time.monotonic() < end:
-            time.sleep(0.01)
+        while keeper.resident_kb(keeper.descendants(child.pid)) <= 1000 and time.monotonic() < end:
+            time.sleep(0.01)  # it has been forked, and becomes an interpreter
         below = keeper.descendants(child.pid)
+        above = keeper.descendants(os.getpid())
+        held = keeper.resident_kb([child.pid, *below]), keeper.resident_kb(below)
+        for pid in (*below, child.pid):
+            os.kill(pid, signal.SIGKILL)
         assert len(below) == 1
-        assert child.pid in keeper.descendants(os.getpid())
-        assert keeper.resident_kb([child.pid, *below]) > keeper.resident_kb(below) > 1000
-        os.kill(below[0], signal.SIGKILL)
+        assert child.pid in above
+        assert held[0] > held[1] > 1000
     assert keeper.resident_kb(below) == 0, "a process that is gone holds nothing"
     assert keeper.descendants(child.pid) == []

@@ -6,6 +6,7 @@ The reports are another room's business; this is what the room before them does,
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ class Quiet:
 
 def main() -> int:
     """Run and return the exit code that `conformance run` would end with."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
     asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     pause_s = asked.pop("pause_s", 0.0)
     asked["out"] = Path(asked["out"])

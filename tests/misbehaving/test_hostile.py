@@ -91,38 +91,28 @@ def test_prepare_that_returns_nothing_is_a_rejection(tmp_path: Path) -> None:
     assert finished.outcomes[VICTIM] is Outcome.FAIL
 
 
-@pytest.mark.xfail(strict=True, reason="port: results are materialised outside the wrapped call, so this is ERROR")
 def test_a_result_that_fails_when_it_is_looked_at_is_the_device_s_failure(tmp_path: Path) -> None:
     check_victim(meet(tmp_path, "lazy"), Outcome.FAIL, "the result was lost on the way")
 
 
-@pytest.mark.xfail(strict=True, reason="port: MemoryError of vendor code passes as a fault of the harness (ERROR)")
 def test_a_device_that_is_out_of_memory_has_failed_the_request(tmp_path: Path) -> None:
     check_victim(meet(tmp_path, "memory-error"), Outcome.FAIL, "the device's memory is full")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="running: a type without ONNX name raises HarnessError in send(), so this is ERROR"
-)
 def test_a_type_that_onnx_does_not_have_is_the_device_s_failure(tmp_path: Path) -> None:
     check_victim(meet(tmp_path, "long-double"), Outcome.FAIL, "float128")
 
 
-@pytest.mark.xfail(strict=True, reason="tensors: a big-endian array has no ONNX name, so a right answer is ERROR")
 def test_the_byte_order_of_a_result_does_not_matter(tmp_path: Path) -> None:
     finished = meet(tmp_path, "big-endian")
 
     assert set(finished.outcomes.values()) == {Outcome.PASS}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="child: encoding the observation raises UnicodeEncodeError, which looks like a crash"
-)
 def test_text_that_is_no_unicode_is_a_wrong_answer_and_no_crash(tmp_path: Path) -> None:
     check_victim(meet(tmp_path, "surrogates"), Outcome.FAIL, "")
 
 
-@pytest.mark.xfail(strict=True, reason="crew: a device that is gone after it was bound is taken for one never found")
 def test_a_device_that_crashes_and_is_gone_is_not_excused(tmp_path: Path) -> None:
     finished = meet(tmp_path, "vanish")
 
@@ -133,14 +123,12 @@ def test_a_device_that_crashes_and_is_gone_is_not_excused(tmp_path: Path) -> Non
     assert finished.code == EXIT_NON_CONFORMANT
 
 
-@pytest.mark.xfail(strict=True, reason="pool: how a child ends after Close is thrown away")
 def test_a_device_that_crashes_when_it_is_let_go_is_not_clean(tmp_path: Path) -> None:
     finished = meet(tmp_path, "crash-at-exit")
 
     assert finished.result.verdict.name != "CLEAN-PARTIAL"
 
 
-@pytest.mark.xfail(strict=True, reason="worker: the keeper's configuration, environment included, is its command line")
 def test_the_environment_is_on_nobody_s_command_line(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, runtime__options={"behaviour": "hang", "trigger": TRIGGER})
     started = start(profile, env={"VENDOR_TOKEN": "s3cr3t-of-the-lab"}, selection=VICTIM)
@@ -154,7 +142,6 @@ def test_the_environment_is_on_nobody_s_command_line(tmp_path: Path) -> None:
     assert not any("s3cr3t" in line for line in seen)
 
 
-@pytest.mark.xfail(strict=True, reason="worker: the keeper's configuration is one argument, which Linux caps at 128 KB")
 def test_a_large_environment_is_no_obstacle(tmp_path: Path) -> None:
     environment = {f"SERVICE_{number}": "x" * 1000 for number in range(150)}
     finished = start(write_profile(tmp_path), env=environment, selection=VICTIM).finish()
@@ -162,9 +149,6 @@ def test_a_large_environment_is_no_obstacle(tmp_path: Path) -> None:
     assert finished.outcomes == {VICTIM: Outcome.PASS}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pool: only select() is watched for lateness; judging, display and journal are not"
-)
 def test_a_parent_that_was_busy_cannot_blame_the_device(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, runtime__deadlines={"open_s": 15, "compile_s": 1, "run_s": 1})
     finished = run(profile, selection="interface/session/[io]*", pause_s=1.9)
@@ -173,9 +157,6 @@ def test_a_parent_that_was_busy_cannot_blame_the_device(tmp_path: Path) -> None:
     assert set(finished.outcomes.values()) == {Outcome.PASS}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="placement: nothing forbids the host's own provider in a category of accelerators"
-)
 def test_the_stock_cpu_provider_is_no_accelerator_card(tmp_path: Path) -> None:
     device = {"vendor": "Lab", "model": "A card, they say", "category": "accelerator-card", "hardware": "cpu"}
     runtime = {"adapter": "onnxruntime", "provider": "CPUExecutionProvider"}
@@ -224,7 +205,6 @@ def test_probes_in_a_type_that_was_not_declared_judge_nobody(tmp_path: Path) -> 
         {"intra_op_num_threads": "two"},
     ],
 )
-@pytest.mark.xfail(strict=True, reason="onnxruntime: session options are read when a model is compiled, not at open")
 def test_a_wrong_session_option_is_a_usage_error_and_no_word_about_the_device(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -154,7 +154,6 @@ def test_a_finished_run_can_be_resumed_and_stays_the_same(tmp_path: Path) -> Non
     assert again.result.verdict == first.result.verdict
 
 
-@pytest.mark.xfail(strict=True, reason="conduct: identity and versions are not taken over from the journal")
 def test_a_resumed_run_keeps_the_identity_of_its_device(tmp_path: Path) -> None:
     profile = write_profile(tmp_path)
     first = run(profile, selection=PROBES)
@@ -165,7 +164,6 @@ def test_a_resumed_run_keeps_the_identity_of_its_device(tmp_path: Path) -> None:
     assert again.result.info.versions == first.result.info.versions
 
 
-@pytest.mark.xfail(strict=True, reason="crew: the device that a resumed run opens is not compared with the journal's")
 def test_a_run_is_not_finished_on_another_device(tmp_path: Path) -> None:
     profile = write_profile(tmp_path)
     run(profile, selection=PROBES)

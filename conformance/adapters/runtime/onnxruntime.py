@@ -161,10 +161,17 @@ class Adapter(RuntimeAdapter):
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         self.ort = importlib.import_module("onnxruntime")
         self.ort.set_default_logger_severity(3)
+        self._check_session_options()
         library = self._plugin_library()
         if library is None:
             return self._open_builtin()
         return self._open_plugin(library)
+
+    def _check_session_options(self) -> None:
+        """Set every session option once, so that a wrong one is the profile's fault and never a model's."""
+        options = self.ort.SessionOptions()
+        for key, value in self.options.session_options.items():
+            _set_session_option(self.ort, options, key, value)
 
     def _plugin_library(self) -> str | None:
         if self.options.library is not None:
@@ -310,7 +317,8 @@ def _copy_bytes(typed: Any, size: int) -> Array:
 
 def _info(argument: Any) -> TensorInfo:
     shape = argument.shape
-    return TensorInfo(name=argument.name, type=_named(argument.type), shape=None if shape is None else tuple(shape))
+    # The runtime gives [] for a scalar and for an unknown rank alike: either way the shape is not known.
+    return TensorInfo(name=argument.name, type=_named(argument.type), shape=tuple(shape) if shape else None)
 
 
 def _named(text: str) -> str:
@@ -346,8 +354,16 @@ def _set_session_option(ort: Any, options: Any, key: str, value: str | int | flo
             sorted(n for n in dir(options) if not n.startswith("_") and not callable(getattr(options, n)))
         )
         raise UsageError(f"runtime.session_options: onnxruntime has no '{key}'; known are {known}, and keys with a dot")
-    if key == "graph_optimization_level":
-        value = getattr(ort.GraphOptimizationLevel, str(value))
-    if key == "execution_mode":
-        value = getattr(ort.ExecutionMode, str(value))
-    setattr(options, key, value)
+    named = {"graph_optimization_level": ort.GraphOptimizationLevel, "execution_mode": ort.ExecutionMode}.get(key)
+    if named is None:
+        try:
+            setattr(options, key, value)
+        except (TypeError, ValueError, RuntimeError):
+            kind = type(getattr(options, key)).__name__
+            raise UsageError(f"runtime.session_options.{key}: '{value}' is no {kind}") from None
+        return
+    if str(value) not in named.__members__:
+        raise UsageError(
+            f"runtime.session_options.{key}: there is no '{value}'; known are {', '.join(named.__members__)}"
+        )
+    setattr(options, key, named.__members__[str(value)])

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 import msgspec
 import numpy as np
 
-from conformance.errors import AdapterError, ConformanceError, UsageError
-from conformance.tensors import Array
+from conformance.errors import AdapterError, ConformanceError, HarnessError, UsageError
+from conformance.tensors import Array, type_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Unavailable(AdapterError):
 
 
 def _wrap(phase: str, error: Exception) -> NoReturn:
-    if isinstance(error, ConformanceError | MemoryError):
+    if isinstance(error, ConformanceError):
         raise error
     raise RuntimeFault(phase, type(error).__name__, str(error)) from error
 
@@ -73,11 +73,10 @@ class RuntimeSession(abc.ABC):
 
         `feeds` maps input names to values and may not be changed. RuntimeFault where the runtime refuses or fails.
         """
-        try:
-            results = self._infer(feeds, place)
+        try:  # results are looked at inside: a lazy one fails when somebody does
+            return [(name, materialise(value)) for name, value in self._infer(feeds, place)]
         except Exception as error:  # noqa: BLE001 - the one place where vendor exceptions become evidence
             _wrap("run", error)
-        return [(name, materialise(value)) for name, value in results]
 
     def witnesses(self) -> tuple[Witness, ...]:
         """Return what the runtime can show about where the nodes ran; empty where it can show nothing."""
@@ -166,11 +165,14 @@ class RuntimeAdapter(abc.ABC):
 
 
 def materialise(value: object) -> Value:
-    """Turn a runtime's result into a plain value: C-ordered arrays, lists, None. AdapterError for anything else."""
+    """Turn a runtime's result into a plain value: C-ordered arrays of the host's byte order, lists, None.
+
+    RuntimeFault for anything else, a type that ONNX does not have included.
+    """
     if value is None:
         return None
     if isinstance(value, np.ndarray):
-        return value if value.flags.c_contiguous else np.ascontiguousarray(value).reshape(value.shape)
+        return _plain(value)
     if isinstance(value, list | tuple):
         return [materialise(item) for item in value]
     if isinstance(value, np.generic):
@@ -182,3 +184,13 @@ def materialise(value: object) -> Value:
     raise RuntimeFault(
         "run", "UnknownOutput", f"the runtime returned a {type(value).__name__}, which is no tensor, sequence or None"
     )
+
+
+def _plain(array: Array) -> Array:
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    try:
+        type_name(array)
+    except HarnessError as error:
+        raise RuntimeFault("run", "UnknownType", f"the runtime returned an array whose {error}") from error
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array).reshape(array.shape)

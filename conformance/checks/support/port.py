@@ -40,6 +40,8 @@ class Target(NamedTuple):
     provider: str
     on_host_cpu: bool
     """The device under test is the host's CPU: host CPU time must be there, and means nothing against it."""
+    is_host_cpu_allowed: bool
+    """Whether the category lets the host's CPU be the device under test."""
     hardware: str
     driver: str
     binding: dict[str, str]

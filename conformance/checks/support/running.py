@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import time
 from typing import TYPE_CHECKING
 
 from conformance.adapters.runtime.port import Mode, RuntimeFault, Unavailable
 from conformance.observation import InferenceSeen, SessionSeen
-from conformance.records import DeviceFault
+from conformance.records import UNAVAILABLE, DeviceFault
 from conformance.tensors import equal_bits
 from conformance.workload import NamedValue
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from conformance.adapters.runtime.port import RuntimeSession
     from conformance.checks.support.port import Device
     from conformance.records import Witness
+    from conformance.tensors import Value
 
 
 def run_on_device(device: Device, model: bytes, datasets: list[list[NamedValue]]) -> list[SessionSeen]:
@@ -30,6 +33,7 @@ def run_on_device(device: Device, model: bytes, datasets: list[list[NamedValue]]
         if session.fault is None or session.fault.phase != "compile":
             break
     if seen[-1].fault is None and seen[-1].witnesses and not any(sum(w.nodes.values()) for w in seen[-1].witnesses):
+        # Every node was folded away beforehand. The answers stand; where they come from, the same model unfolded may show.
         seen.append(run_session(device, model, datasets, Mode.UNFOLDED))
     return seen
 
@@ -47,16 +51,19 @@ def run_session(
     compile_ns = time.perf_counter_ns() - begin
     device.enter("run")
     inferences = [infer_once(device, session, feeds) for feeds in datasets for _ in range(repeat)]
-    fault = None
+    faults: list[DeviceFault] = []
     witnesses: tuple[Witness, ...] = ()
     try:
         witnesses = session.witnesses()
+    except (RuntimeFault, Unavailable) as error:
+        faults.append(_fault(error, "run"))
+    try:
         session.close()
     except (RuntimeFault, Unavailable) as error:
-        fault = _fault(error, "run")
+        faults.append(_fault(error, "run"))
     return SessionSeen(
         mode=mode.value,
-        fault=fault,
+        fault=faults[0] if faults else None,
         inputs=session.inputs,
         outputs=session.outputs,
         inferences=inferences,
@@ -68,25 +75,44 @@ def run_session(
 def infer_once(device: Device, session: RuntimeSession, feeds: list[NamedValue]) -> InferenceSeen:
     """Run once on fresh copies of the inputs; outputs are taken before anything else happens to the session."""
     values = {feed.name: device.fresh(feed.value) for feed in feeds}
-    cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+    given = dict(values)  # the device's own, whatever it does to the mapping
+    waited, cpu, wall = waited_ns(), time.process_time_ns(), time.perf_counter_ns()
+    fault = None
+    results: list[tuple[str, Value]] = []
     try:
-        results = session.infer(values, device.place_output)
+        results = session.infer(given, device.place_output)
     except (RuntimeFault, Unavailable) as error:
-        return InferenceSeen(fault=_fault(error, "run"))
-    wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+        fault = _fault(error, "run")
+    wall, cpu, waited = time.perf_counter_ns() - wall, time.process_time_ns() - cpu, waited_ns() - waited
     outputs = [NamedValue(name, device.send(value)) for name, value in results]
     changed = []
     for feed in feeds:
         if not equal_bits(values[feed.name], device.pristine(feed.value)):
             changed.append(feed.name)
             device.restore(feed.value)
-    return InferenceSeen(outputs=outputs, inputs_changed=changed, wall_ns=wall, cpu_ns=cpu)
+    return InferenceSeen(
+        outputs=outputs, fault=fault, inputs_changed=changed, wall_ns=wall, cpu_ns=cpu, waited_ns=waited
+    )
+
+
+def waited_ns() -> int:
+    """Return how long this process's main thread has waited for a processor so far; 0 where the host does not tell."""
+    try:
+        return int(os.pread(_schedstat(), 64, 0).split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+@functools.cache
+def _schedstat() -> int:
+    """Return an open descriptor: this is read twice for every inference."""
+    return os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _fault(error: RuntimeFault | Unavailable, phase: str) -> DeviceFault:
     if isinstance(error, RuntimeFault):
         return DeviceFault(phase=error.phase, kind=error.kind, message=_short(str(error)))
-    return DeviceFault(phase=phase, kind="Unavailable", message=_short(str(error)))
+    return DeviceFault(phase=phase, kind=UNAVAILABLE, message=_short(str(error)))
 
 
 def _short(message: str, limit: int = 4000) -> str:

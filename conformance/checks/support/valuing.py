@@ -5,31 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.checks.support.compare import compare
-from conformance.records import Judgement, Measurement, Outcome
+from conformance.records import UNAVAILABLE, Judgement, Measurement, Outcome
 
 if TYPE_CHECKING:
     from conformance.observation import SessionSeen
+    from conformance.records import DeviceFault
     from conformance.tensors import Value
 
 OutputValues = list[tuple[str, "Value"]]
 
 
 def judge_faults(sessions: list[SessionSeen]) -> Judgement | None:
-    """Return FAIL where the last session was refused or failed, None where every request was answered."""
+    """Return FAIL where the last session was refused or failed, None where every request was answered.
+
+    What our own adapter cannot do (`Unavailable`) is ERROR, unless the device itself refused in an earlier mode.
+    """
     if not sessions:
         return Judgement(outcome=Outcome.ERROR, reason="no session was tried")
     session = sessions[-1]
     if session.fault is not None:
         refusals = "; ".join(f"{s.mode}: {s.fault.kind}: {s.fault.message}" for s in sessions if s.fault is not None)
-        reason = f"rejected at {session.fault.phase}: {session.fault.kind}: {_first_line(session.fault.message)}"
-        return Judgement(outcome=Outcome.FAIL, reason=reason, context=refusals)
+        own = [s.fault for s in sessions if s.fault is not None and s.fault.kind != UNAVAILABLE]
+        worst = own[-1] if own else session.fault
+        return _rejected(worst, worst.phase, refusals)
     for inference in session.inferences:
         if inference.fault is not None:
-            reason = f"rejected at run: {inference.fault.kind}: {_first_line(inference.fault.message)}"
-            return Judgement(
-                outcome=Outcome.FAIL, reason=reason, context=f"{session.mode} session: {inference.fault.message}"
-            )
+            return _rejected(inference.fault, "run", f"{session.mode} session: {inference.fault.message}")
     return None
+
+
+def _rejected(fault: DeviceFault, phase: str, context: str) -> Judgement:
+    if fault.kind == UNAVAILABLE:
+        reason = f"the adapter cannot do this: {first_line(fault.message)}"
+        return Judgement(outcome=Outcome.ERROR, reason=reason, context=context)
+    reason = f"rejected at {phase}: {fault.kind}: {first_line(fault.message)}"
+    return Judgement(outcome=Outcome.FAIL, reason=reason, context=context)
 
 
 def judge_values(
@@ -77,5 +87,6 @@ def _margin(worst: float, limit: str, *, met: bool) -> Measurement:
     return Measurement(name="worst_error", value=worst, unit="of the limit", limit=limit, margin=worst, met=met)
 
 
-def _first_line(message: str) -> str:
+def first_line(message: str) -> str:
+    """Return the first line of what a runtime said, at most 300 characters."""
     return message.strip().splitlines()[0][:300] if message.strip() else "no message"

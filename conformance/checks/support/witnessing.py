@@ -30,7 +30,7 @@ def judge_placement(witnesses: Sequence[Witness], provider: str, *, allowed_host
     measurements = tuple(_measure(witness, provider) for witness in counting)
     if not counting:
         return Placement(Outcome.UNMEASURED, "placement not shown: the runtime offers no witness", ())
-    with_nodes = [witness for witness in counting if sum(witness.nodes.values()) > 0]
+    with_nodes = [w for w in counting if sum(w.nodes.values()) > 0]
     if not with_nodes:
         return Placement(
             Outcome.UNMEASURED, "no node was left to place: the runtime folded the whole graph", measurements
@@ -51,10 +51,30 @@ def judge_placement(witnesses: Sequence[Witness], provider: str, *, allowed_host
             allowed = ", ".join(allowed_host_ops) or "none"
             text = f"{', '.join(excess)} ran on the host; allowed_host_ops: {allowed} ({_spread(with_nodes[0])})"
             return Placement(Outcome.FAIL, text, measurements)
+    refusals = [w for w in witnesses if w.source == "refusal"]
+    if any(w.refused is False for w in refusals):
+        return Placement(Outcome.FAIL, "the runtime fell back although it was forbidden", measurements)
+    doubt = _doubt(counting, with_nodes, refusals, is_host=provider == HOST_PROVIDER)
+    return Placement(Outcome.UNMEASURED if doubt else Outcome.PASS, doubt, measurements)
+
+
+def _doubt(counting: list[Witness], with_nodes: list[Witness], refusals: list[Witness], *, is_host: bool) -> str:
+    """Return where the witnesses do not bear each other out; empty where they do."""
     if len(with_nodes) < len(counting):
         silent = ", ".join(witness.source for witness in counting if witness not in with_nodes)
-        return Placement(Outcome.UNMEASURED, f"the witnesses do not agree: {silent} shows no node at all", measurements)
-    return Placement(Outcome.PASS, "", measurements)
+        return f"the witnesses do not agree: {silent} shows no node at all"
+    nameless = [w for w in with_nodes if w.nodes.get(HOST_PROVIDER, 0) and not w.host_ops]
+    if nameless and not is_host:
+        return f"the {nameless[0].source} shows nodes on the host and does not name their operators"
+    sets = [{name for name, count in w.nodes.items() if count} for w in with_nodes]
+    if any(one != sets[0] for one in sets):
+        told = "; ".join(f"{w.source}: {_spread(w)}" for w in with_nodes)
+        return f"the witnesses do not agree on the providers: {told}"
+    if any(w.refused is None for w in refusals):
+        return "the runtime did not say whether it refuses to fall back"
+    if refusals and not is_host and HOST_PROVIDER in sets[0]:
+        return f"the runtime was forbidden to fall back and accepted, yet shows nodes on the host ({_spread(with_nodes[0])})"
+    return ""
 
 
 def _measure(witness: Witness, provider: str) -> Measurement:

@@ -29,7 +29,8 @@ def is_must(record: Record, must_ids: frozenset[str]) -> bool:
 def run_again(info: RunInfo, case_id: str) -> str:
     """Return the command line that runs one case again; characters that a glob or a shell would take are quoted."""
     pattern = "'" + glob.escape(case_id).replace("'", "'\\''") + "'"
-    return f"conformance run {shlex.quote(info.profile)} --case {pattern}"
+    bench = f" --bench {shlex.quote(info.bench_file)}" if info.bench_file else ""
+    return f"conformance run {shlex.quote(info.profile)}{bench} --case {pattern}"
 
 
 def headline(record: Record) -> str:
