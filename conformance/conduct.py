@@ -10,7 +10,7 @@ import secrets
 import shutil
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -22,11 +22,12 @@ from conformance.checks import check_module, check_names
 from conformance.checks.support.port import Requested, Target
 from conformance.errors import HarnessError, UsageError
 from conformance.execution.crew import Crew, Watcher
-from conformance.execution.journal import AttemptLine, Journal, OpenedLine, ResumeLine, RunLine, finished
+from conformance.execution.journal import Known, RunLine, open_run
 from conformance.execution.judging import make_record
 from conformance.execution.lock import DeviceLock
+from conformance.execution.pool import Pool
 from conformance.execution.protocol import Deadlines
-from conformance.execution.stores import sealed_copy
+from conformance.execution.stores import fill_and_seal, unsealed
 from conformance.execution.worker import Launch
 from conformance.host import describe_host
 from conformance.paths import cache_folder
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conformance.checks.support.port import Planned
-    from conformance.records import Attempt, Identity
 
 RUNS_FOLDER = "conformance-runs"
 SCRATCH = "scratch"
@@ -135,14 +135,41 @@ def run(request: Request, display: Display) -> tuple[RunResult, Path]:
     the run early with a valid result.
     """
     loaded, bench = prepare(request.profile, request.bench)
-    plan, context = make_plan(
-        loaded, level=request.level, selection=request.selection, progress=lambda *at: display.note(_cache_note(*at))
-    )
-    folder = _run_folder(request, loaded)
+    folder, is_new = _run_folder(request, loaded)
     device = f"{loaded.profile.runtime.adapter}:{target_of(loaded).provider}:{_binding_text(loaded)}"
-    with DeviceLock(cache_folder(), device):
-        journal, known = _open_journal(request, folder, plan, loaded)
-        records = known.records
+    try:
+        with DeviceLock(cache_folder(), device):
+            return _run_locked(request, loaded, bench, folder, display), folder
+    finally:
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # not empty: there is a journal, so the run has begun
+                folder.rmdir()
+
+
+def _run_locked(
+    request: Request, loaded: LoadedProfile, bench: LoadedBench | None, folder: Path, display: Display
+) -> RunResult:
+    workers = _worker_count(bench)
+    launch = _launch(loaded, bench, folder)
+    pool = Pool(launch)
+    try:
+        # The children's interpreters start while the plan is made; nobody has spoken to a device by then.
+        pool.warm(workers if target_of(loaded).on_host_cpu else 1)
+        plan, context = make_plan(
+            loaded,
+            level=request.level,
+            selection=request.selection,
+            progress=lambda *at: display.note(_cache_note(*at)),
+        )
+        fill_and_seal(launch.inputs_fd, context.loaded_suite.inputs_path.read_bytes() if context.loaded_suite else b"")
+        journal, known = open_run(folder, _run_line(plan, loaded), resume=request.resume)
+    except BaseException:
+        pool.close(is_orderly=False)
+        os.close(launch.inputs_fd)
+        raise
+    records = known.records
+    try:
         display.start(
             {
                 "device": f"{loaded.profile.device.vendor} {loaded.profile.device.model}",
@@ -153,15 +180,14 @@ def run(request: Request, display: Display) -> tuple[RunResult, Path]:
         )
         if records:
             display.note(f"resumed: {len(records)} of {len(plan.cases)} cases have their record already")
-        try:
-            launch = _launch(loaded, bench, context, folder)
-            crew = Crew(launch, journal, display, _worker_count(bench))
-            crew.restore(known.attempts, known.identity, known.versions)
-            interrupted = _run_crew(crew, [one for one in plan.cases if one.case.id not in records], records)
-        finally:
-            journal.close()
-            shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-            display.finish()
+        crew = Crew(pool, journal, display, workers)
+        crew.restore(known.attempts, known.identity, known.versions)
+        interrupted = _run_crew(crew, [one for one in plan.cases if one.case.id not in records], records)
+    finally:
+        pool.close(is_orderly=False)
+        os.close(launch.inputs_fd)
+        journal.close()
+        display.finish()
     cause = interrupted or crew.lost
     for planned in plan.cases:
         if planned.case.id not in records:
@@ -171,7 +197,7 @@ def run(request: Request, display: Display) -> tuple[RunResult, Path]:
     judged = apply_waivers(ordered, _waivers(bench), finished_at.date())
     verdict = conclude(plan, judged, _standing(loaded))
     info = _info(request, loaded, bench, plan, crew, known, finished_at, cause)
-    return RunResult(info=info, verdict=verdict, records=tuple(judged)), folder
+    return RunResult(info=info, verdict=verdict, records=tuple(judged))
 
 
 def _run_crew(crew: Crew, planned: list[Planned], records: dict[str, Record]) -> str:
@@ -217,7 +243,8 @@ def _not_run(planned: Planned, cause: str) -> Record:
 # -- the pieces of a run ----------------------------------------------------------------------------------------------
 
 
-def _run_folder(request: Request, loaded: LoadedProfile) -> Path:
+def _run_folder(request: Request, loaded: LoadedProfile) -> tuple[Path, bool]:
+    """Return the run folder, made where it is missing, and whether this made it."""
     if request.out is not None:
         folder = request.out
     elif request.resume:
@@ -228,63 +255,30 @@ def _run_folder(request: Request, loaded: LoadedProfile) -> Path:
         )
         if not known:
             raise UsageError(f"there is no run of {name} below {base}/ to resume; name its folder with --out")
-        return known[-1].parent
+        return known[-1].parent, False
     else:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         folder = Path(RUNS_FOLDER) / f"{loaded.path.stem}-{stamp}-{secrets.token_hex(2)}"
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: the run folder cannot be made: {error.strerror}; give another --out") from error
-    return folder
+    return folder, is_new
 
 
-class _Known(NamedTuple):
-    """What the journal of a run knows when the run begins or is continued."""
-
-    first: RunLine
-    resumed: int
-    records: dict[str, Record]
-    attempts: dict[str, list[Attempt]]
-    identity: Identity | None
-    versions: dict[str, str]
-
-
-def _open_journal(request: Request, folder: Path, plan: planning.Plan, loaded: LoadedProfile) -> tuple[Journal, _Known]:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    if not request.resume:
-        first = RunLine(
-            run_id=secrets.token_hex(8),
-            started=now,
-            harness_version=__version__,
-            plan_digest=plan.digest,
-            profile_digest=loaded.digest,
-            planned=len(plan.cases),
-        )
-        return Journal.create(folder, first), _Known(first, 0, {}, {}, None, {})
-    journal, lines = Journal.resume(folder)
-    first = next(line for line in lines if isinstance(line, RunLine))
-    for what, then, current in (
-        ("version of the harness", first.harness_version, __version__),
-        ("profile", first.profile_digest, loaded.digest),
-        ("plan (level, selection or suite)", first.plan_digest, plan.digest),
-    ):
-        if then != current:
-            journal.close()
-            raise UsageError(f"{folder}: cannot be resumed, the {what} has changed since; start a new run")
-    records = finished(lines)
-    attempts: dict[str, list[Attempt]] = {}
-    for line in lines:
-        if isinstance(line, AttemptLine) and line.case not in records:
-            attempts.setdefault(line.case, []).append(line.attempt)
-    journal.write(ResumeLine(at=now))
-    resumed = 1 + sum(isinstance(line, ResumeLine) for line in lines)
-    opened = next((line for line in lines if isinstance(line, OpenedLine)), None)
-    identity, versions = (opened.identity, opened.versions) if opened is not None else (None, {})
-    return journal, _Known(first, resumed, records, attempts, identity, versions)
+def _run_line(plan: planning.Plan, loaded: LoadedProfile) -> RunLine:
+    return RunLine(
+        run_id=secrets.token_hex(8),
+        started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        harness_version=__version__,
+        plan_digest=plan.digest,
+        profile_digest=loaded.digest,
+        planned=len(plan.cases),
+    )
 
 
-def _launch(loaded: LoadedProfile, bench: LoadedBench | None, context: planning.Context, folder: Path) -> Launch:
+def _launch(loaded: LoadedProfile, bench: LoadedBench | None, folder: Path) -> Launch:
     if sys.platform != "linux":
         raise HarnessError("running devices needs Linux (child subreaper, memfd); use transport ssh from elsewhere")
     deadlines = loaded.deadlines
@@ -292,7 +286,6 @@ def _launch(loaded: LoadedProfile, bench: LoadedBench | None, context: planning.
     environment["ORT_DISABLE_TELEMETRY"] = "1"
     if bench is not None and bench.bench.bench.env:
         environment |= bench.bench.bench.env
-    suite = context.loaded_suite
     scratch = folder.resolve() / SCRATCH
     scratch.mkdir(parents=True, exist_ok=True)
     return Launch(
@@ -303,7 +296,7 @@ def _launch(loaded: LoadedProfile, bench: LoadedBench | None, context: planning.
         scratch=scratch,
         env=environment,
         memory_mb=loaded.category.caps.host_memory_mb,
-        inputs_fd=sealed_copy("inputs", suite.inputs_path.read_bytes()) if suite is not None else None,
+        inputs_fd=unsealed("inputs"),
     )
 
 
@@ -340,7 +333,7 @@ def _info(
     bench: LoadedBench | None,
     plan: planning.Plan,
     crew: Crew,
-    known: _Known,
+    known: Known,
     finished_at: datetime,
     cause: str,
 ) -> RunInfo:

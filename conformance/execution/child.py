@@ -29,7 +29,7 @@ from conformance.adapters.runtime.port import RuntimeFault
 from conformance.checks import check_module
 from conformance.errors import AdapterError, DeviceNotFound, HarnessError, UsageError
 from conformance.execution import protocol
-from conformance.execution.stores import Reader, Writer
+from conformance.execution.stores import Clock, Reader, Writer
 from conformance.tensors import DTYPES, EmptyRef, SequenceRef, StringsRef, TensorRef, from_ref, to_ref
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ class ChildDevice:
         self.adapter = adapter
         self.identity = identity
         self.overtime = ""
-        self._private = {name: Reader(fd, private=True) for name, fd in stores.items() if name != "outbox"}
-        self._pristine = {name: Reader(fd) for name, fd in stores.items() if name != "outbox"}
+        readable = {name: fd for name, fd in stores.items() if name not in ("outbox", "clock")}
+        self._private = {name: Reader(fd, private=True) for name, fd in readable.items()}
+        self._pristine = {name: Reader(fd) for name, fd in readable.items()}
         self._outbox = Writer(stores["outbox"], "outbox") if "outbox" in stores else None
+        self._clock = Clock(stores["clock"]) if "clock" in stores else None
         self._out_fd = out_fd
         self._seq = 0
         self._lent: set[str] = set()
@@ -75,13 +77,16 @@ class ChildDevice:
         self._check_time()
 
     def enter(self, phase: str) -> None:
-        """Start the clock of a phase, and tell the parent."""
+        """Start the clock of a phase, and tell the parent: in shared memory where there is some, else by a message."""
         if phase == self._phase and phase == "compile":
             return
         self._check_time()
         self._phase, self._began = phase, time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, self._deadlines.of(phase))
-        protocol.write_all(self._out_fd, protocol.encode(protocol.Phase(seq=self._seq, phase=phase)))
+        if self._clock is not None:
+            self._clock.write(self._seq, phase)
+        else:
+            protocol.write_all(self._out_fd, protocol.encode(protocol.Phase(seq=self._seq, phase=phase)))
 
     def _check_time(self) -> None:
         if not self.overtime and time.monotonic() - self._began > self._deadlines.of(self._phase):

@@ -22,7 +22,7 @@ from conformance.execution.judging import (
     make_unsupported,
     observed_word,
 )
-from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Pool, Task, Untaken
+from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Task, Untaken
 from conformance.execution.protocol import Deadlines
 from conformance.records import Attempt, Basis, Identity, Judgement, Outcome, Record
 
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from conformance.checks.support.port import Planned
     from conformance.execution.journal import Journal
-    from conformance.execution.pool import Slot
-    from conformance.execution.worker import Launch
+    from conformance.execution.pool import Pool, Slot
     from conformance.observation import Observation
 
 FAULT_BUDGET = 15
@@ -63,12 +62,13 @@ class DeviceLost(Exception):
 class Crew:
     """The workers of one run, and the rules by which they are used."""
 
-    def __init__(self, launch: Launch, journal: Journal, watcher: Watcher, workers: int) -> None:
-        self._launch = launch
+    def __init__(self, pool: Pool, journal: Journal, watcher: Watcher, workers: int) -> None:
+        self._launch = pool.launch
         self._journal = journal
         self._watcher = watcher
         self._wanted = workers
-        self._pool = Pool(launch, journal.tick)
+        self._pool = pool
+        pool.tick = journal.tick
         self._attempts: dict[str, list[Attempt]] = {}
         self._is_resumed = False
         self._started: dict[str, str] = {}

@@ -166,6 +166,45 @@ def finished(lines: list[Line]) -> dict[str, Record]:
     return records
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What the journal of a run knows when the run begins or is continued."""
+
+    first: RunLine
+    resumed: int = 0
+    records: dict[str, Record] = {}
+    attempts: dict[str, list[Attempt]] = {}
+    """Of cases without a record."""
+    identity: Identity | None = None
+    versions: dict[str, str] = {}
+
+
+def open_run(folder: Path, now: RunLine, *, resume: bool) -> tuple[Journal, Known]:
+    """Start the journal of the run `now`, or continue the one that is there; UsageError where that was another run."""
+    if not resume:
+        return Journal.create(folder, now), Known(now)
+    journal, lines = Journal.resume(folder)
+    first = next(line for line in lines if isinstance(line, RunLine))
+    for what, then, current in (
+        ("version of the harness", first.harness_version, now.harness_version),
+        ("profile", first.profile_digest, now.profile_digest),
+        ("plan (level, selection or suite)", first.plan_digest, now.plan_digest),
+    ):
+        if then != current:
+            journal.close()
+            raise UsageError(f"{folder}: cannot be resumed, the {what} has changed since; start a new run")
+    records = finished(lines)
+    attempts: dict[str, list[Attempt]] = {}
+    for line in lines:
+        if isinstance(line, AttemptLine) and line.case not in records:
+            attempts.setdefault(line.case, []).append(line.attempt)
+    journal.write(ResumeLine(at=now.started))
+    resumed = 1 + sum(isinstance(line, ResumeLine) for line in lines)
+    opened = next((line for line in lines if isinstance(line, OpenedLine)), None)
+    if opened is None:
+        return journal, Known(first, resumed, records, attempts)
+    return journal, Known(first, resumed, records, attempts, opened.identity, opened.versions)
+
+
 def plain(line: Line) -> Any:
     """Return a line as builtin types, for tests and tools."""
     return msgspec.to_builtins(line)

@@ -111,24 +111,40 @@ class Slot:
         self.late_s = 0.0
         self.versions: dict[str, str] = {}
 
-    def clock(self, phase: str, budget: float) -> None:
-        """Start the clock of a phase."""
+    def clock(self, phase: str, budget: float, since: float | None = None) -> None:
+        """Start the clock of a phase, which began at `since` (monotonic seconds; now where not given)."""
         self.phase = phase
-        self.kill_at = time.monotonic() + budget + margin_s(budget)
+        self.kill_at = (time.monotonic() if since is None else since) + budget + margin_s(budget)
+
+    def has_moved_on(self) -> bool:
+        """Whether the child has entered a later phase since the clock was started, whose deadline is still ahead."""
+        if self.state != "busy":
+            return False
+        phase, since = self.worker.entered(self.seq)
+        if phase:
+            self.clock(phase, self.deadlines.of(phase), since)
+        return time.monotonic() < self.kill_at
 
 
 class Pool:
     """Workers by number, and the loop."""
 
-    def __init__(self, launch: Launch, tick: Callable[[], None]) -> None:
-        self._launch = launch
-        self._tick = tick
+    def __init__(self, launch: Launch) -> None:
+        self.launch = self._launch = launch
+        self.tick: Callable[[], None] = lambda: None
+        """Called in each round of the loop."""
         self._selector = selectors.DefaultSelector()
         self._slots: list[Slot] = []
         self._seq = 0
         self._oom_kills = blame.oom_kills()
         self.ends: list[Attempt] = []
         """How children ended that did not end as they were asked to, while no case was running."""
+
+    def warm(self, count: int) -> None:
+        """Start processes ahead of time. They say hello and wait; no device is opened before there are tasks."""
+        for slot in self.slots(count):
+            if slot.state == "down":
+                self._start(slot)
 
     def slots(self, count: int) -> list[Slot]:
         """Return `count` slots, made on first use."""
@@ -164,9 +180,9 @@ class Pool:
                         self._feed(slot, tasks, deadlines, started)  # keep the child busy while this one is judged
                     yield event
             for slot in slots:  # by the time of the select: what arrived since is heard before anybody is killed
-                if awake >= slot.kill_at and slot.state != "down" and slot not in heard:
+                if awake >= slot.kill_at and slot.state != "down" and slot not in heard and not slot.has_moved_on():
                     yield self._expire(slot)
-            self._tick()
+            self.tick()
 
     def _feed(
         self, slot: Slot, tasks: deque[Task], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
@@ -255,6 +271,7 @@ class Pool:
     def _take(self, slot: Slot, message: protocol.ToParent) -> Iterator[Event]:
         if isinstance(message, protocol.Phase):
             if message.seq == slot.seq and slot.state == "busy" and message.phase in protocol.PHASES:
+                slot.worker.mark(slot.seq, message.phase)
                 slot.clock(message.phase, slot.deadlines.of(message.phase))
             return
         if isinstance(message, protocol.Hello) and slot.state == "starting":

@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +23,33 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64
 _GROWTH = 1 << 20
+CLOCK_PHASES = ("compile", "run")
 
 
 def sealed_copy(name: str, data: bytes | memoryview) -> int:
     """Return a descriptor of an anonymous file that holds `data` and that nobody can change any more."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = unsealed(name)
+    fill_and_seal(fd, data)
+    return fd
+
+
+def unsealed(name: str) -> int:
+    """Return a descriptor of an empty anonymous file for `fill_and_seal`, so that it can be inherited before it is full."""
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def fill_and_seal(fd: int, data: bytes | memoryview) -> None:
+    """Write `data` and seal it. HarnessError where somebody can still write: it has been mapped by then."""
     os.ftruncate(fd, len(data))
     view = memoryview(data)
     at = 0
     while at < len(data):
         at += os.pwrite(fd, view[at : at + (1 << 26)], at)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return fd
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    except OSError as error:
+        raise HarnessError(f"the reference inputs cannot be sealed: {error.strerror}") from error
 
 
 def region(name: str) -> int:
@@ -40,6 +57,34 @@ def region(name: str) -> int:
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return fd
+
+
+class Clock:
+    """A word of shared memory in which the child says what phase a case is in, since a message would cost two wake-ups.
+
+    The parent looks only when a deadline seems to have passed. A child that lies here can do no more than with messages.
+    """
+
+    _WORD = struct.Struct("<QQd")
+
+    def __init__(self, fd: int) -> None:
+        if os.fstat(fd).st_size < self._WORD.size:
+            os.ftruncate(fd, self._WORD.size)
+        self._map = mmap.mmap(fd, self._WORD.size)
+
+    def write(self, seq: int, phase: str) -> None:
+        """Say that case `seq` enters a phase now."""
+        self._map[:] = self._WORD.pack(seq, CLOCK_PHASES.index(phase), time.monotonic())
+
+    def read(self, seq: int) -> tuple[str, float]:
+        """Return the phase and when it was entered (monotonic seconds, never in the future); ("", 0.0) for another case."""
+        word = self._map[:]
+        while word != (again := self._map[:]):  # the child may be writing
+            word = again
+        told, phase, since = self._WORD.unpack(word)
+        if told != seq or phase >= len(CLOCK_PHASES) or not since >= 0:  # NaN too
+            return "", 0.0
+        return CLOCK_PHASES[phase], min(since, time.monotonic())
 
 
 class Writer:

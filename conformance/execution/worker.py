@@ -23,7 +23,7 @@ import msgspec
 from conformance.errors import HarnessError
 from conformance.execution import protocol
 from conformance.execution.blame import Ended
-from conformance.execution.stores import Reader, Writer, region, sealed_copy
+from conformance.execution.stores import Clock, Reader, Writer, region, sealed_copy
 from conformance.tensors import TensorRef, from_ref
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Launch(NamedTuple):
     scratch: Path
     env: dict[str, str]
     memory_mb: int
-    inputs_fd: int | None
-    """Sealed copy of the suite's inputs; None where no case needs it."""
+    inputs_fd: int
+    """The suite's inputs: sealed before any device is opened, empty where no case needs them."""
 
 
 def margin_s(budget_s: float) -> float:
@@ -63,6 +63,8 @@ class Worker:
         self._launch = launch
         self._inbox_fd = region(f"inbox-{number}")
         self._outbox_fd = region(f"outbox-{number}")
+        self._clock_fd = region(f"clock-{number}")
+        self._clock = Clock(self._clock_fd)
         self._inbox = Writer(self._inbox_fd, "inbox")
         self._outbox = Reader(self._outbox_fd)
         self.alive = False
@@ -80,9 +82,12 @@ class Worker:
         pipes = [os.pipe() for _ in range(5)]
         (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
         (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
-        stores = {"inbox": self._inbox_fd, "outbox": self._outbox_fd}
-        if launch.inputs_fd is not None:
-            stores["inputs"] = launch.inputs_fd
+        stores = {
+            "inbox": self._inbox_fd,
+            "outbox": self._outbox_fd,
+            "clock": self._clock_fd,
+            "inputs": launch.inputs_fd,
+        }
         self._stores = stores
         given = [stdin_r, stdout_w, stderr_w, lifeline_r, status_w, *stores.values()]
         config = {
@@ -147,6 +152,7 @@ class Worker:
     def measure(self, seq: int, case: Case, deadlines: protocol.Deadlines) -> None:
         """Ask the child to measure a case; large inline inputs go through the inbox."""
         self._inbox.restart()
+        self._clock.write(seq, "compile")
         if case.workload is not None:
             datasets = [[self._placed(value) for value in dataset] for dataset in case.workload.datasets]
             case = msgspec.structs.replace(case, workload=msgspec.structs.replace(case.workload, datasets=datasets))
@@ -300,10 +306,18 @@ class Worker:
         """Return the store that outputs come through, `needed` bytes of it at least."""
         return {"outbox": self._outbox.view(needed)}
 
+    def mark(self, seq: int, phase: str) -> None:
+        """Note that case `seq` has entered a phase, where the child said so in a message."""
+        self._clock.write(seq, phase)
+
+    def entered(self, seq: int) -> tuple[str, float]:
+        """Return the phase that case `seq` is in and since when (monotonic seconds), as the child's clock has it."""
+        return self._clock.read(seq)
+
     def release(self) -> None:
         """Give back the shared memory, after the last child has ended."""
-        os.close(self._inbox_fd)
-        os.close(self._outbox_fd)
+        for fd in (self._inbox_fd, self._outbox_fd, self._clock_fd):
+            os.close(fd)
 
 
 def _widen(fd: int) -> None:

@@ -1,10 +1,13 @@
-"""Small models, and cases made of them, for the tests of the child and of those who watch it."""
+"""Small models, cases made of them, and the stage on which children are scripts; and a way to find `execution.staging`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +15,13 @@ from conformance.records import Case
 from conformance.reference import probes
 from conformance.tensors import to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
+
+if TYPE_CHECKING:
+    from execution.staging import Stage
+
+TESTS = str(Path(__file__).resolve().parent.parent)
+if TESTS not in sys.path:
+    sys.path.append(TESTS)
 
 MakeCase = Callable[..., Case]
 
@@ -35,6 +45,24 @@ def make_case() -> MakeCase:
         )
 
     return make
+
+
+@pytest.fixture
+def case(make_case: MakeCase) -> MakeCase:
+    """Make a case under a name, with changes."""
+
+    def make(name: str = "a", **changes: Any) -> Case:
+        return msgspec.structs.replace(make_case(), id=f"interface/session/{name}", **changes)
+
+    return make
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """A stage in a folder of its own."""
+    from execution.staging import Stage
+
+    return Stage(tmp_path)
 
 
 @pytest.fixture

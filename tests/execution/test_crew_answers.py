@@ -1,0 +1,160 @@
+"""What a child says of a case: in time or late, once or twice, possible or not."""
+
+from __future__ import annotations
+
+import pytest
+from execution.staging import Make, Stage
+
+from conformance.checks.support.port import Planned
+from conformance.execution import pool, protocol
+from conformance.execution.pool import Pool, Slot
+from conformance.observation import Observation
+from conformance.records import Case, Outcome
+
+
+def test_words_that_come_before_the_end_still_count(stage: Stage, case: Make) -> None:
+    stage.child("begin(); say(observed(hear())); os._exit(3)")
+    (record,) = stage.run([case()])
+
+    assert (record.outcome, record.attempts) == (Outcome.FAIL, ())
+
+
+def test_a_phase_restarts_the_clock_and_only_for_the_case_that_runs(stage: Stage, case: Make) -> None:
+    stage.child(
+        """
+        begin()
+        asked = hear()
+        for phase in ("run", "compile", "run"):
+            time.sleep(0.4)
+            say(protocol.Phase(seq=asked.seq, phase=phase))
+        say(observed(asked))
+        hear()
+        """
+    )
+    (record,) = stage.run([case()])
+    assert record.outcome is Outcome.FAIL, "each phase kept its own time: 0.2 s and a margin"
+
+    other = Stage(stage.folder / "other")
+    other.folder.mkdir()
+    other.child(
+        "begin(); asked = hear()\nwhile True:\n    time.sleep(0.1); say(protocol.Phase(seq=asked.seq + 1, phase='run'))"
+    )
+    (record,) = other.run([case()])
+    assert record.outcome is Outcome.TIMEOUT
+
+
+def test_a_phase_that_came_back_late_is_a_time_out(stage: Stage, case: Make) -> None:
+    stage.child(
+        "begin()\nwhile True:\n    asked = hear()\n    if isinstance(asked, protocol.Close): sys.exit(0)\n    say(observed(asked, overtime='run'))"
+    )
+    (record,) = stage.run([case()])
+
+    assert record.outcome is Outcome.TIMEOUT
+    assert record.reason == "phase run came back after its deadline of 0.2 s"
+    assert len(record.attempts) == 2
+
+
+def test_a_fault_of_the_harness_in_the_child_is_an_error(stage: Stage, case: Make) -> None:
+    stage.child(
+        "begin(); say(protocol.Failed(seq=hear().seq, message='Traceback\\n  in measure\\nKeyError: 1\\n')); hear()"
+    )
+    (record,) = stage.run([case()])
+
+    assert (record.outcome, record.reason) == (Outcome.ERROR, "the harness failed: KeyError: 1")
+    assert "in measure" in record.context
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            "protocol.Observed(seq=asked.seq + 7, observation=observed(asked).observation)",
+            "an answer that nobody waits for",
+        ),
+        ("protocol.Failed(seq=0, message='x')", "an answer that nobody waits for"),
+    ],
+)
+def test_an_answer_to_another_question_breaks_the_protocol(stage: Stage, case: Make, answer: str, why: str) -> None:
+    stage.child(f"begin(); asked = hear(); say({answer}); hear()")
+    (record,) = stage.run([case()])
+
+    assert record.outcome is Outcome.CRASH
+    assert record.reason == f"killed: the child's process broke the protocol: {why}"
+
+
+TWICE = """
+begin()
+asked = hear()
+frame = protocol.encode(observed(asked))
+os.write(OUT, frame + frame)
+hear(); hear()
+"""
+
+
+def test_an_answer_given_twice_does_not_take_the_harness_down(stage: Stage, case: Make) -> None:
+    stage.child(TWICE)
+    records = stage.run([case()])
+
+    assert [record.outcome for record in records] == [Outcome.FAIL]
+
+
+def test_an_impossible_tensor_is_the_device_s_failure(stage: Stage, case: Make) -> None:
+    stage.child(
+        """
+        begin()
+        asked = hear()
+        ref = TensorRef("float32", (4,), b"too few", "", 0, 0)
+        seen = SessionSeen(mode="strict", inferences=[InferenceSeen(outputs=[NamedValue("y", ref)])])
+        say(observed(asked, observation=Observation(sessions=[seen])))
+        hear()
+        """
+    )
+    (record,) = stage.run([case()])
+
+    assert record.outcome is Outcome.FAIL
+    assert "sent an impossible tensor: 7 bytes do not make a float32 tensor of shape [4]" in record.reason
+
+
+OUTSIDE = """
+begin()
+asked = hear()
+ref = TensorRef("float32", (4,), None, "outbox", 1 << 40, 16)
+seen = SessionSeen(mode="strict", inferences=[InferenceSeen(outputs=[NamedValue("y", ref)])])
+say(observed(asked, observation=Observation(sessions=[seen])))
+hear()
+"""
+
+
+def test_a_region_outside_the_store_is_the_device_s_failure(stage: Stage, case: Make) -> None:
+    stage.child(OUTSIDE)
+    (record,) = stage.run([case()])
+
+    assert record.outcome is Outcome.FAIL
+
+
+NO_SESSION = "begin(); say(observed(hear(), observation=Observation(has_witness=True))); hear()"
+
+
+@pytest.mark.parametrize("probe", ["create-run-destroy", "output-contract"])
+def test_an_observation_that_cannot_be_judged_is_an_error_of_its_case(stage: Stage, case: Make, probe: str) -> None:
+    stage.child(NO_SESSION)
+    placement = {"probe": "model/device-nodes", "provider": "P", "on_host_cpu": True, "allowed_host_ops": []}
+    asked = (
+        case(params={"probe": probe, "outputs": []})
+        if probe == "create-run-destroy"
+        else case(check="placement", params=placement)
+    )
+    (record,) = stage.run([asked])
+
+    assert record.outcome is Outcome.ERROR
+
+
+def test_a_parent_that_stood_still_excuses_a_late_phase() -> None:
+    slot = Slot(None)  # type: ignore[arg-type]
+    slot.state, slot.seq, slot.late_s = "busy", 3, 2.0
+    slot.task = pool.Task(Planned(Case(id="a/b/c", check="session", requirements=(), why="")))
+    watched = Pool.__new__(Pool)
+    (event,) = watched._take(slot, protocol.Observed(seq=3, observation=Observation(), overtime="run"))
+
+    assert isinstance(event, pool.Observed)
+    assert event.overtime == ""
