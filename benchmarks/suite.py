@@ -6,7 +6,8 @@
 
 `conformance run reference-cpu --level full` does it all: isolation, witnesses, journal, judging, reports. Both sides are whole
 processes, timed from start to end, and read one cache, made for this script in a temporary folder; cold, each run of
-`conformance` gets an empty one and the loop lets ONNX make the cases. The peers compute with one thread, as the profile
+`conformance` gets an empty one and the loop lets ONNX make the cases. Warm, the loops alone are compared too, without the
+start of the interpreter, the imports and the plan, since those are paid once and not per case. The peers compute with one thread, as the profile
 says for the device under test: on small models, one thread is faster than many.
 """
 
@@ -17,6 +18,7 @@ import json
 import statistics
 import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from _measure import (
@@ -49,7 +51,7 @@ class Bench:
         self._threads = threads
         self._numbers = itertools.count()
         self._warm = {CACHE: str(folder / "cache")}
-        self.last_run = folder
+        self.runs: list[Path] = []
 
     def make_cache(self) -> Command:
         """Return what fills the cache that all warm runs share."""
@@ -64,9 +66,9 @@ class Bench:
         return self._run("conformance, cold", {CACHE: str(self.folder / f"empty-{next(self._numbers)}")})
 
     def _run(self, name: str, env: dict[str, str]) -> Command:
-        self.last_run = self.folder / f"run-{next(self._numbers)}"
+        self.runs.append(self.folder / f"run-{next(self._numbers)}")
         argv = [sys.executable, "-m", "conformance", "run", "reference-cpu", "--level", "full"]
-        return Command(name, [*argv, "--out", str(self.last_run)], self.folder, env, RAN)
+        return Command(name, [*argv, "--out", str(self.runs[-1])], self.folder, env, RAN)
 
     def loop(self) -> Command:
         """Return the bare loop over the warm cache."""
@@ -94,9 +96,21 @@ class Bench:
 
     def tell_last_run(self) -> None:
         """Print what the last run of the harness came to, so that a figure of a run that did less cannot pass."""
-        verdict = json.loads((self.last_run / "run.json").read_text(encoding="utf-8"))["verdict"]
+        verdict = json.loads((self.runs[-1] / "run.json").read_text(encoding="utf-8"))["verdict"]
         counts = ", ".join(f"{count} {name}" for name, count in verdict["counts"].items() if count)
         print(f"  the last run of conformance: {verdict['name']}, {counts}")
+
+
+def _loop_ratio(bench: Bench, pairs: list[Pair]) -> Figure:
+    """Compare the loops alone: from the first line of the journal, before any device is opened, to the verdict."""
+    ratios = []
+    for folder, pair in zip(bench.runs[-len(pairs) :], pairs, strict=True):
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))["info"]
+        took = datetime.fromisoformat(info["finished"]) - datetime.fromisoformat(info["started"])
+        bare_s = float(pair.second.last_line.rpartition(",")[2].removesuffix("s"))
+        ratios.append(took.total_seconds() / bare_s)
+    print(f"  ratio of the loops: {spread(ratios, '×')}")
+    return Figure("all cases, warm, the loops alone", statistics.median(ratios), 0.9, "×")
 
 
 def _ratio(name: str, pairs: list[Pair], limit: float) -> Figure:
@@ -116,7 +130,11 @@ def compare_warm(bench: Bench, pairs: int) -> list[Figure]:
     print("\nwarm: conformance run against the bare loop")
     found = alternate(bench.conformance, bench.loop, pairs)
     bench.tell_last_run()
-    return [_ratio("all cases, warm, against the bare loop", found, 0.9), _peak("parent, warm, greatest peak", found)]
+    return [
+        _loop_ratio(bench, found),
+        _ratio("all cases, warm, whole processes", found, 0.9),
+        _peak("parent, warm, greatest peak", found),
+    ]
 
 
 def compare_cold(bench: Bench, pairs: int) -> list[Figure]:

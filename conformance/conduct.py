@@ -5,6 +5,7 @@ The books close here: every planned case ends with exactly one record, and what 
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -169,6 +170,7 @@ def _run_locked(
         os.close(launch.inputs_fd)
         raise
     records = known.records
+    gc.freeze()  # the plan stays as it is to the end: no collection needs to walk it
     try:
         display.start(
             {
@@ -184,6 +186,7 @@ def _run_locked(
         crew.restore(known.attempts, known.identity, known.versions)
         interrupted = _run_crew(crew, [one for one in plan.cases if one.case.id not in records], records)
     finally:
+        gc.unfreeze()
         pool.close(is_orderly=False)
         os.close(launch.inputs_fd)
         journal.close()

@@ -75,6 +75,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """0 for the cases that come first because nothing else makes sense without them."""
     cost_ms: float = 1.0
     """Rough expected duration, for longest-first scheduling; never judged."""
+    output_nbytes: int | None = None
+    """Bytes of all expected outputs together; None where that is not known beforehand."""
     at_end: bool = False
     """True where the case is about how the device's processes end: judged from all of them, after everything claimed."""
     exclusive: bool = False

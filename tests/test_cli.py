@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 
 from conformance import __version__
 from conformance.cli import main
+from conformance.errors import EXIT_CONFORMANT, EXIT_HARNESS, EXIT_NON_CONFORMANT
 
 Conformance = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMANDS = sorted(main.commands)
@@ -281,6 +283,51 @@ def test_a_reader_that_stops_early_is_no_error(suite_cache: Path, tmp_path: Path
         assert process.wait(timeout=120) == 0, told
     assert "Traceback" not in told
     assert "BrokenPipe" not in told
+
+
+BREAKS = """
+import sys
+from conformance import cli, conduct
+def break_pipe(*_):
+    raise BrokenPipeError
+conduct.run = conduct.prepare = break_pipe
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("command", "code"), [("run", EXIT_HARNESS), ("list", EXIT_CONFORMANT)])
+def test_a_pipe_that_breaks_costs_a_run_its_verdict_and_nothing_else_anything(command: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", BREAKS, command], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_a_run_that_nobody_reads_keeps_its_verdict(suite_cache: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "conformance", "run", "--case", "interface/session/identity", "--out", "run"]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, timeout=120, check=False)
+    finally:
+        os.close(write)
+
+    assert (done.returncode, done.stderr) == (EXIT_CONFORMANT, b"")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["verdict"]["name"] == "CLEAN-PARTIAL"
+
+
+def test_how_a_case_is_run_again_names_the_bench(conformance: Conformance, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(WRONG_RELU)
+    (tmp_path / "room 7.yaml").write_text("conformance: 1\nbench: {lab: Room 7, workers: 1}\n")
+    case = "operators/ai.onnx.Relu-14/float32/test_relu"
+    done = conformance("run", "wrong.yaml", "--bench", "room 7.yaml", "--out", "run", "--case", case)
+
+    assert done.returncode == EXIT_NON_CONFORMANT, done.stderr
+    line = f"conformance run wrong.yaml --bench 'room 7.yaml' --case '{case}'"
+    assert line in done.stdout
+    assert line in (tmp_path / "run" / "junit.xml").read_text()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["info"]["bench_file"] == "room 7.yaml"
+    again = conformance(*shlex.split(line)[1:], "--out", "again")
+    assert again.returncode == EXIT_NON_CONFORMANT, again.stderr
 
 
 def test_python_dash_m_is_the_command(conformance: Conformance) -> None:

@@ -328,3 +328,24 @@ def test_an_adjacent_product_is_eligible_as_one(profile: Write) -> None:
         "the category host-reference is never certifiable",
         "none: a pseudo-category",
     )
+
+
+@pytest.mark.parametrize(("category", "allowed"), [("host-reference", True), ("accelerator-card", False)])
+def test_the_category_says_whether_the_host_s_cpu_may_be_the_device(
+    profile: Write, category: str, allowed: bool
+) -> None:
+    loaded, _ = conduct.prepare(profile(device={"category": category}))
+    plan, _ = conduct.make_plan(loaded, selection="placement/*")
+
+    assert conduct.target_of(loaded).is_host_cpu_allowed == allowed
+    assert {planned.case.params["is_host_cpu_allowed"] for planned in plan.cases} == {allowed}
+
+
+def test_the_bench_file_is_told_as_it_was_named(
+    profile: Write, bench: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench(lab="Room 7")
+
+    assert run(profile(), tmp_path / "one", selection=IDENTITY, bench="bench.yaml").info.bench_file == "bench.yaml"
+    assert run(profile(), tmp_path / "two", selection=IDENTITY).info.bench_file == ""

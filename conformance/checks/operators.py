@@ -54,6 +54,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
             basis=Basis.UNCLAIMED if unclaimed else basis,
             smoke=is_smoke,
             cost_ms=entry.cost_ms,
+            output_nbytes=entry.output_nbytes,
             unsupported=unclaimed,
             params=_params(entry, context, uses),
             workload=_workload(entry),

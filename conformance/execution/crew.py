@@ -22,8 +22,8 @@ from conformance.execution.judging import (
     make_unsupported,
     observed_word,
 )
-from conformance.execution.pool import Broken, Faulted, NotOpened, Observed, Opened, Task, Untaken
 from conformance.execution.protocol import Deadlines
+from conformance.execution.slot import Broken, Faulted, NotOpened, Observed, Opened, Task, Untaken
 from conformance.records import Attempt, Basis, Identity, Judgement, Outcome, Record
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from conformance.checks.support.port import Planned
     from conformance.execution.journal import Journal
-    from conformance.execution.pool import Pool, Slot
+    from conformance.execution.pool import Pool
+    from conformance.execution.slot import Slot
     from conformance.observation import Observation
 
 FAULT_BUDGET = 15
@@ -103,7 +104,7 @@ class Crew:
         unclaimed = [task for task in tasks if task.planned.case.basis is Basis.UNCLAIMED]
         is_orderly = False
         try:
-            yield from self._run_claimed(claimed)
+            yield from self._run_claimed(claimed, has_unclaimed=bool(unclaimed))
             yield from self._run_unclaimed(unclaimed)
             is_orderly = True
         except DeviceLost as lost:
@@ -111,13 +112,15 @@ class Crew:
         finally:
             self._pool.close(is_orderly=is_orderly)
 
-    def _run_claimed(self, tasks: list[Task]) -> Iterator[Record]:
+    def _run_claimed(self, tasks: list[Task], *, has_unclaimed: bool) -> Iterator[Record]:
         last = [task for task in tasks if task.planned.case.at_end]
         gate = [task for task in tasks if task.planned.case.check != "operators" and task not in last]
         rest = [task for task in tasks if task.planned.case.check == "operators"]
         yield from self._work(gate, 1)
         yield from self._work_repeats()
         rest.sort(key=lambda task: -task.planned.case.cost_ms)
+        if has_unclaimed and self._on_host_cpu:
+            self._pool.warm_up(self._pool.slots(self._wanted, self._wanted))
         yield from self._work(rest, self._wanted if self._on_host_cpu else 1)
         yield from self._work_repeats()
         yield from self._work(last, 1)
@@ -127,11 +130,12 @@ class Crew:
         """Try what nobody claimed, last: its children may be sacrificed, since nothing comes after them."""
         if not tasks:
             return
+        self._pool.stop(*self._pool.slots(self._wanted))
         self._crashes_in_row = self._timeouts = 0
         reached: set[str] = set()
         tasks.sort(key=lambda task: -task.planned.case.cost_ms)
         try:
-            for record in self._work(tasks, self._wanted if self._on_host_cpu else 1):
+            for record in self._work(tasks, self._wanted if self._on_host_cpu else 1, self._wanted):
                 reached.add(record.case)
                 yield record
         except DeviceLost as lost:
@@ -146,9 +150,9 @@ class Crew:
             self._pool.stop(*self._pool.slots(self._wanted))
             yield from self._work([self._repeats.popleft()], 1)
 
-    def _work(self, tasks: list[Task], workers: int) -> Iterator[Record]:
+    def _work(self, tasks: list[Task], workers: int, first: int = 0) -> Iterator[Record]:
         queue = deque(tasks)
-        slots: list[Slot] = self._pool.slots(max(1, min(workers, len(tasks))))
+        slots: list[Slot] = self._pool.slots(max(1, min(workers, len(tasks))), first)
         for event in self._pool.run(queue, slots, self._deadlines(tasks), self._start):
             if isinstance(event, Opened):
                 self._take_opened(event)
@@ -179,7 +183,7 @@ class Crew:
 
     def _take_opened(self, event: Opened) -> None:
         self._open_faults.clear()
-        self._on_host_cpu = event.runs_on_host_cpu
+        self._on_host_cpu = self._pool.opens_early = event.runs_on_host_cpu
         if self.identity is None:
             self.identity, self.versions = event.identity, event.versions
             self._journal.write(OpenedLine(identity=event.identity, versions=event.versions))

@@ -5,125 +5,28 @@
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from collections import deque
+from typing import TYPE_CHECKING, TypeGuard
 
 import msgspec
 
 from conformance.errors import HarnessError, UsageError
 from conformance.execution import blame, protocol
-from conformance.execution.worker import Launch, Worker, margin_s
+from conformance.execution.slot import Broken, Event, Faulted, NotOpened, Observed, Opened, Slot, Task, Untaken
+from conformance.execution.worker import Launch, Worker, needs_inbox
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator
 
-    from conformance.checks.support.port import Planned
     from conformance.observation import Observation
-    from conformance.records import Attempt, Identity
+    from conformance.records import Attempt
 
 HEARTBEAT_S = 0.25
 START_S = 60.0
 """Seconds for an interpreter to start and say hello: the host's business, so running out of them is a harness error."""
-
-
-class Task(NamedTuple):
-    """A case on its way."""
-
-    planned: Planned
-    attempt: int = 1
-
-    @property
-    def id(self) -> str:
-        """The case id."""
-        return self.planned.case.id
-
-
-class Opened(NamedTuple):
-    """A child bound the device."""
-
-    identity: Identity
-    versions: dict[str, str]
-    runs_on_host_cpu: bool
-    has_witness: bool
-
-
-class NotOpened(NamedTuple):
-    """A child could not bind the device: `kind` is of `protocol.Refused`, or `fault` with an attempt."""
-
-    kind: str
-    message: str
-    attempt: Attempt | None = None
-
-
-class Observed(NamedTuple):
-    """A case came back."""
-
-    task: Task
-    worker: Worker
-    observation: Observation
-    wall_s: float
-    peak_rss_kb: int
-    overtime: str
-
-
-class Faulted(NamedTuple):
-    """A case did not come back: the child crashed, hung or was killed."""
-
-    task: Task
-    worker: Worker
-    attempt: Attempt
-    wall_s: float
-
-
-class Untaken(NamedTuple):
-    """A child died before it read the case it was given: whatever killed it, the case did not."""
-
-    task: Task
-    fault: Faulted
-
-
-class Broken(NamedTuple):
-    """The harness's own code failed on a case."""
-
-    task: Task
-    worker: Worker
-    message: str
-    wall_s: float
-
-
-Event = Opened | NotOpened | Observed | Faulted | Untaken | Broken
-
-
-class Slot:
-    """A worker and what it is doing: `down`, `starting`, `opening`, `idle` or `busy`."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.state = "down"
-        self.task: Task | None = None
-        self.seq = 0
-        self.phase = ""
-        self.deadlines = protocol.Deadlines()
-        self.began = 0.0
-        self.kill_at = float("inf")
-        self.late_s = 0.0
-        self.versions: dict[str, str] = {}
-
-    def clock(self, phase: str, budget: float, since: float | None = None) -> None:
-        """Start the clock of a phase, which began at `since` (monotonic seconds; now where not given)."""
-        self.phase = phase
-        self.kill_at = (time.monotonic() if since is None else since) + budget + margin_s(budget)
-
-    def has_moved_on(self) -> bool:
-        """Whether the child has entered a later phase since the clock was started, whose deadline is still ahead."""
-        if self.state != "busy":
-            return False
-        phase, since = self.worker.entered(self.seq)
-        if phase:
-            self.clock(phase, self.deadlines.of(phase), since)
-        return time.monotonic() < self.kill_at
 
 
 class Pool:
@@ -135,6 +38,9 @@ class Pool:
         """Called in each round of the loop."""
         self._selector = selectors.DefaultSelector()
         self._slots: list[Slot] = []
+        self._queue: deque[Task] = deque()
+        self.opens_early = False
+        """Whether a child may open the device before there is work for it: harmless where the device is the host's CPU."""
         self._seq = 0
         self._oom_kills = blame.oom_kills()
         self.ends: list[Attempt] = []
@@ -142,36 +48,42 @@ class Pool:
 
     def warm(self, count: int) -> None:
         """Start processes ahead of time. They say hello and wait; no device is opened before there are tasks."""
-        for slot in self.slots(count):
+        self.warm_up(self.slots(count))
+
+    def warm_up(self, slots: list[Slot]) -> None:
+        """Start the processes of these slots ahead of time."""
+        for slot in slots:
             if slot.state == "down":
                 self._start(slot)
 
-    def slots(self, count: int) -> list[Slot]:
-        """Return `count` slots, made on first use."""
-        while len(self._slots) < count:
+    def slots(self, count: int, first: int = 0) -> list[Slot]:
+        """Return `count` slots from number `first` on, made on first use."""
+        while len(self._slots) < first + count:
             self._slots.append(Slot(Worker(len(self._slots), self._launch)))
-        return self._slots[:count]
+        return self._slots[first : first + count]
 
     def run(
         self, tasks: deque[Task], slots: list[Slot], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
     ) -> Iterator[Event]:
         """Run tasks until there are none and nobody is busy. `started` is called before a case is sent."""
         awake = time.monotonic()
+        self._queue = tasks
         while True:
             for slot in slots:
                 if slot.state == "down" and len(tasks) > sum(s.state in ("starting", "opening") for s in slots):
                     self._start(slot)
                 self._feed(slot, tasks, deadlines, started)
-            if all(slot.state in ("down", "idle") for slot in slots):
+            self._open_ready(self._slots if self.opens_early else slots if tasks else [])
+            if all(slot.state in ("down", "ready", "idle") for slot in slots) and not tasks:
                 return
             before = time.monotonic()
-            wait = max(0.0, min([HEARTBEAT_S, *(slot.kill_at - before for slot in slots)]))
+            wait = max(0.0, min([HEARTBEAT_S, *(slot.kill_at - before for slot in self._slots)]))
             ready = self._selector.select(wait)
             # Lateness is ours wherever it comes from: a host that stood still, or judging, journal and display since.
             own, awake = before - awake, time.monotonic()
-            for late in (own, awake - before - wait):
-                for slot in slots:
-                    slot.late_s += late if late >= blame.LATE_S else 0.0
+            late = sum(one for one in (own, awake - before - wait) if one >= blame.LATE_S)
+            for slot in self._slots:
+                slot.late_s += late
             heard = {key.data[0] for key, _ in ready}
             for key, _ in ready:
                 for event in self._serve(*key.data):
@@ -179,7 +91,7 @@ class Pool:
                     if isinstance(event, Observed) and not _uses_store(event.observation):
                         self._feed(slot, tasks, deadlines, started)  # keep the child busy while this one is judged
                     yield event
-            for slot in slots:  # by the time of the select: what arrived since is heard before anybody is killed
+            for slot in self._slots:  # by the time of the select: what arrived since is heard before anybody is killed
                 if awake >= slot.kill_at and slot.state != "down" and slot not in heard and not slot.has_moved_on():
                     yield self._expire(slot)
             self.tick()
@@ -187,17 +99,29 @@ class Pool:
     def _feed(
         self, slot: Slot, tasks: deque[Task], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
     ) -> None:
-        if slot.state != "idle" or not tasks:
-            return
+        if tasks and slot.state == "idle":
+            task = self._send(slot, tasks, deadlines, started)
+            slot.state = "busy"
+            self._make_current(slot, task, self._seq)
+        if tasks and slot.state == "busy" and slot.ahead is None and _may_wait(slot.task) and _may_wait(tasks[0]):
+            slot.ahead = self._send(slot, tasks, deadlines, started), self._seq
+
+    def _send(
+        self, slot: Slot, tasks: deque[Task], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
+    ) -> Task:
         task = tasks.popleft()
         self._seq += 1
-        slot.task, slot.seq, slot.state, slot.late_s, slot.deadlines = task, self._seq, "busy", 0.0, deadlines
+        slot.deadlines = deadlines
         started(task, slot.worker.number)
+        slot.worker.measure(self._seq, task.planned.case, deadlines)
+        self._watch_writing(slot)
+        return task
+
+    def _make_current(self, slot: Slot, task: Task, seq: int) -> None:
+        slot.task, slot.seq, slot.late_s = task, seq, 0.0
         slot.worker.forget_stderr()
         slot.began = time.monotonic()
-        slot.clock("compile", deadlines.compile_s)
-        slot.worker.measure(slot.seq, task.planned.case, deadlines)
-        self._watch_writing(slot)
+        slot.clock("compile", slot.deadlines.compile_s)
 
     # -- one child ----------------------------------------------------------------------------------------------------
 
@@ -212,6 +136,14 @@ class Pool:
             (slot.worker.status, "status"),
         ):
             self._selector.register(fd, selectors.EVENT_READ, (slot, what))
+
+    def _open_ready(self, slots: list[Slot]) -> None:
+        for slot in slots:
+            if slot.state == "ready":
+                slot.state, slot.late_s = "opening", 0.0
+                slot.clock("open", self._launch.deadlines.open_s)
+                slot.worker.open()
+                self._watch_writing(slot)
 
     def _watch_writing(self, slot: Slot) -> None:
         if slot.worker.wants_write and slot.worker.stdin not in self._selector.get_map():
@@ -260,7 +192,7 @@ class Pool:
         if slot.state == "down":
             return
         self._forget(slot)
-        has_taken = slot.worker.has_taken_all
+        has_taken = slot.worker.has_taken(1 if slot.ahead is None else 2)
         for event in self._end(slot, slot.worker.wait_status(), ""):
             if isinstance(event, Faulted) and not has_taken:
                 self.ends.append(event.attempt)
@@ -276,10 +208,7 @@ class Pool:
             return
         if isinstance(message, protocol.Hello) and slot.state == "starting":
             slot.versions = message.versions
-            slot.state = "opening"
-            slot.clock("open", self._launch.deadlines.open_s)
-            slot.worker.open()
-            self._watch_writing(slot)
+            slot.state, slot.kill_at = "ready", float("inf")
         elif isinstance(message, protocol.Opened) and slot.state == "opening":
             slot.state, slot.kill_at = "idle", float("inf")
             yield Opened(message.identity, slot.versions, message.runs_on_host_cpu, message.has_witness)
@@ -291,12 +220,16 @@ class Pool:
                 raise HarnessError(message.message)
             yield NotOpened(message.kind, message.message)
         elif slot.task is not None and _answers(message, slot.seq):
-            task, wall = slot.task, time.monotonic() - slot.began
-            slot.state, slot.task, slot.kill_at = "idle", None, float("inf")
+            task, wall, late_s = slot.task, time.monotonic() - slot.began, slot.late_s
+            if slot.ahead is not None:
+                self._make_current(slot, *slot.ahead)
+                slot.ahead = None
+            else:
+                slot.state, slot.task, slot.kill_at = "idle", None, float("inf")
             if isinstance(message, protocol.Failed):
                 yield Broken(task, slot.worker, message.message, wall)
                 return
-            overtime = "" if slot.late_s >= blame.LATE_S else message.overtime
+            overtime = "" if late_s >= blame.LATE_S else message.overtime
             yield Observed(task, slot.worker, message.observation, wall, message.peak_rss_kb, overtime)
         else:
             yield from self._broken_protocol(slot, "an answer that nobody waits for")
@@ -319,7 +252,7 @@ class Pool:
                     self.ends.append(self._blame(slot, ended, "close" if is_late else "", slot.worker.close_s, doing))
             else:
                 slot.worker.kill()
-            slot.state, slot.task, slot.kill_at = "down", None, float("inf")
+            slot.state, slot.task, slot.ahead, slot.kill_at = "down", None, None, float("inf")
 
     def close(self, *, is_orderly: bool = True) -> None:
         """End every child, busy or not, and give back shared memory. Where it is not orderly, nobody is asked first."""
@@ -366,15 +299,31 @@ class Pool:
         if why:
             attempt = msgspec.structs.replace(attempt, detail=f"{attempt.detail}: {why}")
         slot.state, slot.task, slot.kill_at = "down", None, float("inf")
+        if slot.ahead is not None:  # never read, so nobody's fault: it goes to the next child
+            self._queue.appendleft(slot.ahead[0])
+            slot.ahead = None
         if state == "idle":
             self.ends.append(attempt)
-        if state == "starting":
+        if state in ("starting", "ready"):
             last = slot.worker.stderr_tail.strip().splitlines()[-1:] or [attempt.detail]
             raise HarnessError(f"the child process did not start with {self._launch.python}: {last[0]}")
         if state == "opening":
             yield NotOpened("fault", attempt.detail, attempt)
         elif state == "busy" and task is not None:
             yield Faulted(task, slot.worker, attempt, time.monotonic() - slot.began)
+
+
+def _may_wait(task: Task | None) -> bool:
+    """Whether a case may wait in the child's pipe, or be waited for there: what it needs and gives travels in messages.
+
+    Outputs in shared memory have to be judged before the next case may overwrite them, inputs read before they are.
+    """
+    if task is None or task.attempt > 1:
+        return False
+    case = task.planned.case
+    if case.output_nbytes is None or case.output_nbytes > protocol.INLINE_LIMIT:
+        return False
+    return case.workload is None or not any(map(needs_inbox, itertools.chain(*case.workload.datasets)))
 
 
 def _answers(message: protocol.ToParent, seq: int) -> TypeGuard[protocol.Observed | protocol.Failed]:

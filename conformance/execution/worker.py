@@ -55,6 +55,12 @@ def margin_s(budget_s: float) -> float:
     return 0.5 + 0.1 * budget_s
 
 
+def needs_inbox(named: NamedValue) -> bool:
+    """Whether an input is too large for a message."""
+    ref = named.value
+    return isinstance(ref, TensorRef) and ref.data is not None and len(ref.data) > protocol.INLINE_LIMIT
+
+
 class Worker:
     """One child after another, under one number."""
 
@@ -78,7 +84,7 @@ class Worker:
         self._frames = protocol.FrameBuffer()
         self._tail = bytearray()
         self._outgoing = bytearray()
-        self._last_sent = 0
+        self._sent = (0, 0)
         pipes = [os.pipe() for _ in range(5)]
         (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
         (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
@@ -151,18 +157,16 @@ class Worker:
 
     def measure(self, seq: int, case: Case, deadlines: protocol.Deadlines) -> None:
         """Ask the child to measure a case; large inline inputs go through the inbox."""
-        self._inbox.restart()
-        self._clock.write(seq, "compile")
         if case.workload is not None:
+            self._inbox.restart()
             datasets = [[self._placed(value) for value in dataset] for dataset in case.workload.datasets]
             case = msgspec.structs.replace(case, workload=msgspec.structs.replace(case.workload, datasets=datasets))
         self.send(protocol.Measure(seq=seq, case=case, deadlines=deadlines))
 
     def _placed(self, named: NamedValue) -> NamedValue:
-        ref = named.value
-        if not isinstance(ref, TensorRef) or ref.data is None or len(ref.data) <= protocol.INLINE_LIMIT:
+        if not needs_inbox(named):
             return named
-        value = from_ref(ref)
+        value = from_ref(named.value)
         if value is None or isinstance(value, list):
             return named
         return msgspec.structs.replace(named, value=self._inbox.put(value))
@@ -170,16 +174,15 @@ class Worker:
     def send(self, message: protocol.ToChild) -> None:
         """Queue a message and write what the pipe takes."""
         frame = protocol.encode(message)
-        self._last_sent = len(frame)
+        self._sent = (self._sent[1], len(frame))
         self._outgoing += frame
         self.flush()
 
-    @property
-    def has_taken_all(self) -> bool:
-        """Whether the child has read at least a part of everything that was sent: asked once it has ended."""
+    def has_taken(self, last: int) -> bool:
+        """Whether the child has read at least a part of the first of the `last` messages sent: asked once it has ended."""
         unread = bytearray(4)
         fcntl.ioctl(self._stdin, termios.FIONREAD, unread)
-        return int.from_bytes(unread, sys.byteorder) + len(self._outgoing) < self._last_sent
+        return int.from_bytes(unread, sys.byteorder) + len(self._outgoing) < sum(self._sent[-last:])
 
     def flush(self) -> None:
         """Write what the pipe takes. A child that is gone is noticed elsewhere, by its status."""

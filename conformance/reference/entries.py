@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from conformance.records import TensorInfo  # noqa: TC001  (msgspec resolves field types at run time)
-from conformance.tensors import ONNX_TYPE_OF, ValueRef
+from conformance.tensors import ONNX_TYPE_OF, SequenceRef, StringsRef, TensorRef, ValueRef
 
 Attribute = int | float | str | list[int | float | str]
 
@@ -88,9 +88,22 @@ class SuiteEntry(msgspec.Struct, frozen=True, array_like=True):
     """Not empty: `rtol` and `atol` are not ONNX's own, and how they are derived."""
 
     @property
+    def output_nbytes(self) -> int:
+        """Bytes of the expected outputs of all data sets; strings count as one each."""
+        return sum(_nbytes(ref) for dataset in self.datasets for _, ref in dataset.outputs)
+
+    @property
     def model_nbytes(self) -> int:
         """Size of the serialised model."""
         return self.model.nbytes
+
+
+def _nbytes(ref: ValueRef) -> int:
+    if isinstance(ref, SequenceRef):
+        return sum(map(_nbytes, ref.items))
+    if isinstance(ref, TensorRef):
+        return ref.nbytes if ref.data is None else len(ref.data)
+    return len(ref.items) if isinstance(ref, StringsRef) else 0
 
 
 class Index(msgspec.Struct, frozen=True, array_like=True):

@@ -79,6 +79,44 @@ def test_an_unknown_session_option_names_the_known_ones(tmp_path: Path, key: str
         cpu.session_options(Mode.STRICT)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "no_such_option",
+            1,
+            "runtime.session_options: onnxruntime has no 'no_such_option'; known are .*, and keys with",
+        ),
+        ("intra_op_num_threads", "two", "runtime.session_options.intra_op_num_threads: 'two' is no int"),
+        ("intra_op_num_threads", 1.5, "'1.5' is no int"),
+        ("intra_op_num_threads", 10**15, "'1000000000000000' is no int"),
+        ("enable_mem_pattern", "yes", "runtime.session_options.enable_mem_pattern: 'yes' is no bool"),
+        ("logid", 3, "runtime.session_options.logid: '3' is no str"),
+        ("graph_optimization_level", "ORT_ENABLE_SOME", "there is no 'ORT_ENABLE_SOME'; known are ORT_DISABLE_ALL, "),
+        ("graph_optimization_level", 99, "there is no '99'; known are "),
+        ("execution_mode", "ORT_FAST", "runtime.session_options.execution_mode: there is no 'ORT_FAST'; known are "),
+        ("execution_mode", "__class__", "there is no '__class__'; known are ORT_SEQUENTIAL, ORT_PARALLEL$"),
+    ],
+)
+def test_a_wrong_session_option_is_found_before_any_model(
+    tmp_path: Path, key: str, value: str | int | float, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        opened(tmp_path, session_options={key: value})
+
+
+def test_session_options_are_looked_at_before_the_device(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="runtime.session_options"):
+        opened(tmp_path, library="/no/such/library.so", session_options={"intra_op_num_threads": "two"})
+
+
+@pytest.mark.parametrize(("value", "text"), [(True, "1"), (False, "0"), (7, "7"), (0.5, "0.5"), ("a b", "a b")])
+def test_an_option_with_a_dot_is_the_runtime_s_own_to_judge(tmp_path: Path, value: Any, text: str) -> None:
+    options, _ = opened(tmp_path, session_options={"vendor.key": value}).session_options(Mode.STRICT)
+
+    assert options.get_session_config_entry("vendor.key") == text
+
+
 def test_a_device_is_never_given_a_silent_way_out(tmp_path: Path) -> None:
     made = adapter.Adapter(
         adapter.Adapter.read_options({"provider": "XExecutionProvider", "options": {"a": True}}), tmp_path

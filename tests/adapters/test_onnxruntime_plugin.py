@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 from conformance.adapters.runtime import onnxruntime as adapter
+from conformance.adapters.runtime.port import Mode
 from conformance.errors import DeviceNotFound
 
 
@@ -63,6 +64,28 @@ def test_a_plugin_on_the_host_s_cpu_is_one(plugin: Plugin) -> None:
     made = plugin([Device(kind="GPU"), Device(kind="CPU")], device="cpu")
     assert made.open().hardware == "cpu"
     assert made.runs_on_host_cpu
+
+
+def test_the_bound_device_alone_is_given_to_a_session(plugin: Plugin) -> None:
+    devices = [Device(serial="1"), Device(serial="2")]
+    made = plugin(devices, binding={"serial": "2"}, options={"threads": 2, "fast": True})
+    made.open()
+    given: list[Any] = []
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def add_provider_for_devices(self, devices: list[Any], options: dict[str, str]) -> None:
+            given.append((devices, options))
+
+    class Runtime:
+        SessionOptions = Options
+
+    made.ort = Runtime
+    for mode in (Mode.STRICT, Mode.SHARED, Mode.UNFOLDED):
+        _, arguments = made.session_options(mode)
+        assert "providers" not in arguments, "the device is named, not its provider"
+    assert given == [([devices[1]], {"threads": "2", "fast": "1"})] * 3
+    assert made.session_options(Mode.HOST)[1] == {"providers": ["CPUExecutionProvider"]}
+    assert len(given) == 3
 
 
 @pytest.mark.parametrize(

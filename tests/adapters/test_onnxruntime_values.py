@@ -153,6 +153,21 @@ def test_an_output_of_unknown_rank_has_no_shape(cpu: adapter.Adapter) -> None:
     assert cpu.compile(copying("float32", None)).outputs[0].shape is None
 
 
+@pytest.mark.parametrize("shape", [[], None])
+def test_an_output_without_dimensions_may_be_of_unknown_rank_and_is_not_placed(
+    cpu: adapter.Adapter, shape: Any
+) -> None:
+    def place(name: str, wanted: tuple[int, ...]) -> None:
+        raise AssertionError(name)
+
+    value = sample("float32", (2, 4)) if shape is None else np.array(3, np.float32)
+    session = cpu.compile(copying("float32", shape))
+    ((_, result),) = session.infer({"x": value}, place)
+
+    assert session.outputs[0].shape is None
+    assert equal_bits(result, value)
+
+
 def test_a_small_output_is_not_placed(cpu: adapter.Adapter) -> None:
     ((_, result),) = cpu.compile(copying("float32", [2])).infer({"x": np.ones(2, np.float32)}, lambda *_: None)
 

@@ -167,6 +167,49 @@ def test_what_is_no_value_is_the_runtime_s_fault(result: Any) -> None:
         Session(lambda: [("y", result)]).infer({})
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.complex64])
+def test_the_byte_order_of_a_result_is_the_host_s(dtype: Any) -> None:
+    value = np.arange(6, dtype=dtype).reshape(2, 3)
+    turned = materialise(value.astype(value.dtype.newbyteorder(">")).T)
+
+    assert isinstance(turned, np.ndarray)
+    assert turned.dtype == np.dtype(dtype)
+    assert turned.dtype.isnative
+    assert turned.flags.c_contiguous
+    assert turned.tolist() == value.T.tolist()
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(2, np.longdouble), np.zeros(2, "datetime64[s]"), np.zeros(2, [("a", "f4")])]
+)
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value], Tensor])
+def test_a_type_that_onnx_does_not_have_is_the_runtime_s_fault(value: Any, wrap: Any) -> None:
+    with pytest.raises(RuntimeFault, match="the runtime returned an array whose numpy type .* has no ONNX") as caught:
+        Session(lambda: [("y", wrap(value))]).infer({})
+    assert (caught.value.phase, caught.value.kind) == ("run", "UnknownType")
+
+
+def test_a_result_that_fails_when_it_is_looked_at_is_the_runtime_s_fault() -> None:
+    class Lazy:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            raise VendorError("the result was lost on the way")
+
+    def one_by_one() -> Any:
+        yield "y", np.zeros(1, np.float32)
+        raise VendorError("the second output was lost")
+
+    for deed, words in ((lambda: [("y", Lazy())], "lost on the way"), (one_by_one, "second output")):
+        with pytest.raises(RuntimeFault, match=words) as caught:
+            Session(deed).infer({})
+        assert (caught.value.phase, caught.value.kind) == ("run", "VendorError")
+
+
+def test_a_device_that_is_out_of_memory_has_failed_the_request() -> None:
+    with pytest.raises(RuntimeFault, match="the card is full") as caught:
+        Session(fail(MemoryError("the card is full"))).infer({})
+    assert caught.value.kind == "MemoryError"
+
+
 def test_the_built_in_adapters_are_there() -> None:
     assert adapter_names() == ["misbehaving", "onnx-backend", "onnxruntime"]
     for name in adapter_names():

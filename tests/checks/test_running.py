@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeFault, RuntimeSession, Unavailable
+from conformance.checks.support import running
 from conformance.checks.support.running import run_on_device, run_session
 from conformance.records import DeviceFault, TensorInfo, Witness
 from conformance.tensors import Value, to_ref
@@ -158,7 +160,7 @@ def remove(feeds: dict[str, Value]) -> None:
     raise OSError("gone")
 
 
-@pytest.mark.parametrize("trick", [swap])
+@pytest.mark.parametrize("trick", [swap, remove])
 def test_a_device_cannot_hide_what_it_did_to_its_inputs(desk: Any, trick: Callable[[dict[str, Value]], None]) -> None:
     seen = run_session(desk({Mode.STRICT: lambda: Session(run=trick)}), b"m", FEEDS, Mode.STRICT)
 
@@ -169,6 +171,35 @@ def test_a_device_that_fails_after_taking_its_inputs_away_has_failed(desk: Any) 
     seen = run_session(desk({Mode.STRICT: lambda: Session(run=remove)}), b"m", FEEDS, Mode.STRICT)
 
     assert seen.inferences[0].fault is not None
+
+
+def test_inputs_are_put_right_even_where_the_device_then_fails(desk: Any) -> None:
+    device = desk({Mode.STRICT: lambda: Session(run=remove)})
+    seen = run_session(device, b"m", FEEDS * 2, Mode.STRICT)
+
+    assert [one.inputs_changed for one in seen.inferences] == [["x"], ["x"]]
+    assert [one.fault.message for one in seen.inferences if one.fault is not None] == ["gone", "gone"]
+    assert device.restored == [FEEDS[0][0].value] * 2
+
+
+@pytest.mark.parametrize(
+    ("told", "waited"), [(b"7 1234 1\n", 1234), (b"7 0 1\n", 0), (b"", 0), (b"7", 0), (b"7 many 1", 0)]
+)
+def test_how_long_the_host_kept_us_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bytes, waited: int
+) -> None:
+    (tmp_path / "schedstat").write_bytes(told)
+    with (tmp_path / "schedstat").open("rb") as stream:
+        monkeypatch.setattr(running, "_schedstat", stream.fileno)
+        assert running.waited_ns() == waited
+
+
+def test_a_host_that_does_not_tell_its_waits_tells_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> int:
+        raise FileNotFoundError("/proc/self/schedstat")
+
+    monkeypatch.setattr(running, "_schedstat", missing)
+    assert running.waited_ns() == 0
 
 
 def test_a_session_whose_witnesses_fail_is_closed_all_the_same(desk: Any) -> None:

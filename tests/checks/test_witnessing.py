@@ -118,3 +118,75 @@ def test_host_nodes_in_a_session_that_forbade_them_are_no_pass() -> None:
     told = [assignment({DUT: 2, CPU: 1}, "Shape"), REFUSAL]
 
     assert judge_placement(told, DUT, allowed_host_ops=["Shape"]).outcome is not Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "provider", "reason"),
+    [
+        (
+            [assignment({DUT: 2}), profile({DUT: 0})],
+            DUT,
+            "the witnesses do not agree: profile shows no node at all",
+        ),
+        (
+            [assignment({DUT: 1, CPU: 2}), profile({DUT: 1, CPU: 2}, "Shape")],
+            DUT,
+            "the assignment shows nodes on the host and does not name their operators",
+        ),
+        (
+            [assignment({DUT: 1, CPU: 2}, "Shape"), profile({DUT: 1, CPU: 2})],
+            DUT,
+            "the profile shows nodes on the host and does not name their operators",
+        ),
+        (
+            [assignment({DUT: 2}), profile({DUT: 2, CPU: 1}, "Shape")],
+            DUT,
+            f"the witnesses do not agree on the providers: assignment: 2 nodes on {DUT}; "
+            f"profile: 1 node on {CPU}, 2 nodes on {DUT} (Shape)",
+        ),
+        (
+            [assignment({DUT: 2}), Witness(source="refusal", refused=None)],
+            DUT,
+            "the runtime did not say whether it refuses to fall back",
+        ),
+        (
+            [assignment({DUT: 2, CPU: 1}, "Shape"), profile({DUT: 2, CPU: 1}, "Shape"), REFUSAL],
+            DUT,
+            "the runtime was forbidden to fall back and accepted, yet shows nodes on the host "
+            f"(1 node on {CPU}, 2 nodes on {DUT} (Shape))",
+        ),
+        ([assignment({CPU: 2}), Witness(source="refusal", refused=None)], CPU, "the runtime did not say whether"),
+    ],
+)
+def test_witnesses_that_do_not_bear_each_other_out_leave_it_open(
+    witnesses: list[Witness], provider: str, reason: str
+) -> None:
+    placed = judge_placement(witnesses, provider, allowed_host_ops=["Shape"])
+
+    assert (placed.outcome, placed.reason[: len(reason)]) == (Outcome.UNMEASURED, reason)
+    assert placed.measurements
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "provider"),
+    [
+        ([assignment({DUT: 3}), profile({DUT: 1})], DUT),  # fused
+        ([assignment({DUT: 3, CPU: 0}), profile({DUT: 1})], DUT),
+        ([assignment({DUT: 3, CPU: 1}, "Shape"), profile({DUT: 1, CPU: 4}, "Shape", "Size")], DUT),
+        ([assignment({CPU: 3}), profile({CPU: 3})], CPU),
+        ([assignment({CPU: 3}), REFUSAL], CPU),
+    ],
+)
+def test_witnesses_that_differ_in_counts_alone_agree(witnesses: list[Witness], provider: str) -> None:
+    placed = judge_placement(witnesses, provider, allowed_host_ops=["Shape", "Size"])
+
+    assert (placed.outcome, placed.reason) == (Outcome.PASS, "")
+
+
+def test_a_fault_is_told_before_a_doubt() -> None:
+    told = [assignment({DUT: 2, CPU: 1}, "MatMul"), profile({}), Witness(source="refusal", refused=None)]
+    assert judge_placement(told, DUT, allowed_host_ops=["Shape"]).outcome is Outcome.FAIL
+
+    broken = [assignment({DUT: 2}), profile({}), Witness(source="refusal", refused=False)]
+    placed = judge_placement(broken, DUT, allowed_host_ops=[])
+    assert (placed.outcome, placed.reason) == (Outcome.FAIL, "the runtime fell back although it was forbidden")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conformance.adapters.runtime import misbehaving
-from conformance.adapters.runtime.port import Mode
+from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeSession
 from conformance.checks import session as session_check
 from conformance.checks.support.running import run_session
 from conformance.errors import HarnessError
@@ -214,6 +214,34 @@ def test_inputs_of_a_later_case_are_not_those_of_one_that_was_scribbled_on(
     fresh = device.fresh(ref)
     device.end()
     assert np.array_equal(fresh, large + 1)  # type: ignore[arg-type]
+
+
+class Scribbler(RuntimeSession):
+    """Writes into its inputs and fails; the second time it says what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[np.ndarray[Any, Any]] = []
+
+    def _infer(self, feeds: dict[str, Any], place: PlaceOutput | None) -> Any:
+        self.given.append(feeds["x"].copy())
+        feeds["x"][...] = -1
+        raise OSError("the device lost a packet")
+
+
+def test_inputs_are_restored_after_a_device_that_scribbled_and_failed(
+    desk: Desk, large: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, session = desk.open(), Scribbler()
+    monkeypatch.setattr(device.adapter, "compile", lambda model, mode: session)
+    feeds = [[NamedValue("x", desk.inputs.put(large))], [NamedValue("x", to_ref(large[:1]))]]
+    device.begin(1, PATIENT)
+    seen = run_session(device, b"m", feeds, Mode.STRICT, repeat=2)
+    device.end()
+
+    assert [one.inputs_changed for one in seen.inferences] == [["x"]] * 4
+    assert [one.fault.kind for one in seen.inferences if one.fault is not None] == ["OSError"] * 4
+    for given, value in zip(session.given, [large, large, large[:1], large[:1]], strict=True):
+        assert np.array_equal(given, value)
 
 
 def test_an_unknown_store_is_the_harness_s_fault(desk: Desk) -> None:

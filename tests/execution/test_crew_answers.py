@@ -54,6 +54,30 @@ def test_a_phase_that_came_back_late_is_a_time_out(stage: Stage, case: Make) -> 
     assert len(record.attempts) == 2
 
 
+def test_a_phase_that_does_not_exist_is_not_heard(stage: Stage, case: Make) -> None:
+    stage.child(
+        "begin(); asked = hear(); say(protocol.Phase(seq=asked.seq, phase='sing')); say(observed(asked)); serve()"
+    )
+    records = stage.run([case("a")])
+    assert [(record.outcome, record.attempts) for record in records] == [(Outcome.FAIL, ())]
+
+    other = Stage(stage.folder / "other")
+    other.folder.mkdir()
+    other.child(
+        "begin(); asked = hear()\nwhile True:\n    time.sleep(0.1); say(protocol.Phase(seq=asked.seq, phase='open'))"
+    )
+    (record,) = other.run([case()])
+    assert record.outcome is Outcome.TIMEOUT, "it gives nobody more time"
+
+
+def test_an_overtime_in_a_phase_that_does_not_exist_breaks_the_protocol(stage: Stage, case: Make) -> None:
+    stage.child("begin(); asked = hear(); say(observed(asked, overtime='open')); hear()")
+    (record,) = stage.run([case()])
+
+    assert record.outcome is Outcome.CRASH
+    assert record.reason == "killed: the child's process broke the protocol: an answer that nobody waits for"
+
+
 def test_a_fault_of_the_harness_in_the_child_is_an_error(stage: Stage, case: Make) -> None:
     stage.child(
         "begin(); say(protocol.Failed(seq=hear().seq, message='Traceback\\n  in measure\\nKeyError: 1\\n')); hear()"

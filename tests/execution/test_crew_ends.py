@@ -85,6 +85,8 @@ def test_children_that_all_die_before_they_read_a_case_end_with_its_fault(stage:
 
 # -- let go -----------------------------------------------------------------------------------------------------------
 
+OPERATOR = {"outputs": [], "rtol": 0.0, "atol": 0.0, "needs": [], "provider": "P", "allowed_host_ops": []}
+
 
 def release(make: Make) -> Case:
     return make("release", at_end=True, params={"probe": "release"}, workload=None)
@@ -102,7 +104,7 @@ def release(make: Make) -> Case:
 def test_how_the_last_child_ended_is_a_case_of_its_own(
     stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch, closing: str, outcome: Outcome, words: str
 ) -> None:
-    monkeypatch.setattr(worker, "CLOSE_S", 0.3)
+    monkeypatch.setattr(worker, "CLOSE_S", 0.3 if "sleep" in closing else 5.0)
     stage.child(f"begin(); sys.stderr.write('closing words'); sys.stderr.flush(); serve(lambda: {closing})")
     records = stage.run([release(case), case("a")])
 
@@ -115,11 +117,10 @@ def test_how_the_last_child_ended_is_a_case_of_its_own(
 def test_two_children_that_end_badly_are_the_device_s_failure(
     stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch, closing: str, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr(worker, "CLOSE_S", 0.3)
+    monkeypatch.setattr(worker, "CLOSE_S", 0.3 if "sleep" in closing else 5.0)
     stage.deadlines = protocol.Deadlines(open_s=5, compile_s=5, run_s=5)
     stage.child(f"begin(); serve(lambda: {closing})")
-    params = {"outputs": [], "rtol": 0.0, "atol": 0.0, "needs": [], "provider": "P", "allowed_host_ops": []}
-    operators = [case(f"o{number}", check="operators", params=params) for number in range(2)]
+    operators = [case(f"o{number}", check="operators", params=OPERATOR) for number in range(2)]
     records = stage.run([case("gate"), *operators, release(case)], workers=2)
 
     assert (records[-1].outcome, short(records[-1].case)) == (outcome, "release")
@@ -136,7 +137,44 @@ def test_ends_of_unclaimed_cases_are_not_weighed(stage: Stage, case: Make) -> No
     ]
 
 
+DIES_WHILE_IT_WAITS = """
+begin()
+told = os.environ["STATE"]
+while True:
+    asked = hear()
+    if isinstance(asked, protocol.Close):
+        sys.exit(0)
+    if asked.case.id.endswith("outlasts"):
+        while not os.path.exists(told): time.sleep(0.01)
+        keeper = open(told).read()
+        while os.path.exists("/proc/" + keeper): time.sleep(0.01)
+    if asked.case.id.endswith("dies"):
+        with open(told + ".part", "w") as stream: stream.write(str(os.getppid()))
+    say(observed(asked))
+    if asked.case.id.endswith("dies"):
+        os.rename(told + ".part", told)
+        os.abort()
+"""
+"""One child dies when it has nothing more to do; the other one keeps the crew busy until it has been told of that end."""
+
+
 def test_a_child_that_dies_while_it_waits_is_weighed(stage: Stage, case: Make) -> None:
+    stage.deadlines = protocol.Deadlines(open_s=5, compile_s=20, run_s=20)
+    stage.child(DIES_WHILE_IT_WAITS)
+    operators = [case(name, check="operators", params=OPERATOR) for name in ("outlasts", "dies")]
+    records = stage.run([case("gate"), *operators, release(case)], workers=2)
+
+    assert {short(record.case): record.outcome for record in records} == {
+        "gate": Outcome.FAIL,
+        "outlasts": Outcome.FAIL,
+        "dies": Outcome.FAIL,
+        "release": Outcome.INCONCLUSIVE,
+    }
+    assert records[-1].reason == "CRASH once: the child died of SIGABRT while it waited for a case"
+    assert all(record.attempts == () for record in records)
+
+
+def test_a_child_that_dies_between_two_cases_is_weighed(stage: Stage, case: Make) -> None:
     stage.child("begin()\nif is_first(): await_untaken(); os.abort()\nserve()")
     records = stage.run([case("a"), release(case)])
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from conformance.errors import HarnessError, UsageError
@@ -153,6 +154,61 @@ def test_a_disk_that_fails_is_the_harness_s_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "fdatasync" if method == "sync" else "write", fail)
     with pytest.raises(HarnessError, match="Input/output error"):
         kept.sync() if method == "sync" else kept.write(EVERY[0])
+
+
+def test_text_that_is_no_unicode_is_our_own_error_and_leaves_the_journal_whole(tmp_path: Path) -> None:
+    kept = Journal.create(tmp_path, FIRST)
+    with pytest.raises(HarnessError, match=r"journal\.jsonl: a line holds text that is no Unicode: "):
+        kept.write(StartedLine(case="a/b/\udcff", worker=1, attempt=1))
+    kept.write(EVERY[2])
+    kept.close()
+    again, lines = Journal.resume(tmp_path)
+    again.close()
+
+    assert lines == [FIRST, EVERY[2]]
+
+
+def opened_run(folder: Path, *, resume: bool = True, **changes: Any) -> journal.Known:
+    kept, known = journal.open_run(folder, msgspec.structs.replace(FIRST, **changes), resume=resume)
+    kept.close()
+    return known
+
+
+def test_a_run_knows_what_its_journal_knows(tmp_path: Path) -> None:
+    crashed = Attempt(outcome=Outcome.CRASH, detail="once")
+    lines = [EVERY[1], AttemptLine(case="open", attempt=crashed), AttemptLine(case="done", attempt=crashed)]
+    write(tmp_path, *lines, RecordLine(record=record("done")))
+    known = opened_run(tmp_path, run_id="another", started="later")
+
+    assert known.first == FIRST, "it is the run that was begun"
+    assert (known.resumed, known.records) == (1, {"done": record("done")})
+    assert known.attempts == {"open": [crashed]}, "those of a case that has its record are settled"
+    assert known.identity == EVERY[1].identity  # type: ignore[union-attr]
+    assert known.versions == {"python": "3"}
+    assert opened_run(tmp_path, started="later still").resumed == 2
+
+
+def test_a_run_that_is_new_or_never_opened_a_device_knows_none(tmp_path: Path) -> None:
+    assert opened_run(tmp_path, resume=False) == journal.Known(FIRST)
+    assert opened_run(tmp_path) == journal.Known(FIRST, resumed=1, records={}, attempts={})
+    with pytest.raises(UsageError, match="exists already"):
+        opened_run(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"harness_version": "1"}, "version of the harness"),
+        ({"profile_digest": "e"}, "profile"),
+        ({"plan_digest": "q"}, "plan \\(level, selection or suite\\)"),
+    ],
+)
+def test_another_run_is_not_continued(tmp_path: Path, changes: dict[str, str], what: str) -> None:
+    before = write(tmp_path).read_bytes()
+    with pytest.raises(UsageError, match=f"cannot be resumed, the {what} has changed since; start a new run"):
+        opened_run(tmp_path, **changes)
+
+    assert (tmp_path / journal.FILE_NAME).read_bytes() == before
 
 
 FULL = """

@@ -125,6 +125,33 @@ def test_a_record_survives_the_journal_whatever_it_measured() -> None:
     assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
 
 
+@pytest.mark.parametrize(
+    ("value", "margin", "kept"),
+    [
+        (float("inf"), float("inf"), ("inf", None)),
+        (float("-inf"), 0.5, ("-inf", 0.5)),
+        (float("nan"), float("nan"), ("nan", None)),
+        (1.5, float("inf"), (1.5, None)),
+        (np.float64("inf"), np.float64("inf"), ("inf", None)),
+        (1.5, None, (1.5, None)),
+        ("far", None, ("far", None)),
+        (None, None, (None, None)),
+        (1 << 70, 0.0, (1 << 70, 0.0)),
+        (True, 1.0, (True, 1.0)),
+    ],
+)
+def test_what_has_no_number_is_spelled_in_a_record(value: Any, margin: Any, kept: tuple[Any, Any]) -> None:
+    measured = Measurement(
+        name="worst_error", value=value, unit="of the limit", limit="exact", margin=margin, met=False
+    )
+    record = judging.make_record(CASE, Judgement(outcome=Outcome.FAIL, measurements=(measured,)))
+    (told,) = record.measurements
+
+    assert (told.value, told.margin) == kept
+    assert (told.name, told.unit, told.limit, told.met) == ("worst_error", "of the limit", "exact", False)
+    assert b"null" not in msgspec.json.encode(told.value) or value is None, "a reading is never lost"
+
+
 def test_an_unclaimed_record_tells_and_does_not_judge() -> None:
     case = msgspec.structs.replace(CASE, unsupported="nobody claims it", basis=Basis.UNCLAIMED)
     record = judging.make_record(case, Judgement(outcome=Outcome.FAIL, reason="rejected"))

@@ -12,7 +12,10 @@ import pytest
 
 from conformance.errors import HarnessError
 from conformance.execution import protocol
-from conformance.observation import Observation
+from conformance.observation import InferenceSeen, Observation, SessionSeen
+from conformance.records import Case, DeviceFault, Identity, Witness
+from conformance.tensors import SequenceRef, StringsRef, TensorRef
+from conformance.workload import NamedValue
 
 MESSAGES: list[protocol.ToParent] = [
     protocol.Hello(protocol=1, harness_version="0", pid=7, versions={"python": "3"}),
@@ -117,3 +120,65 @@ def test_each_phase_has_its_budget() -> None:
     deadlines = protocol.Deadlines(open_s=1, compile_s=2, run_s=3)
 
     assert [deadlines.of(phase) for phase in ("open", "compile", "run")] == [1, 2, 3]
+
+
+# -- text that is no Unicode ------------------------------------------------------------------------------------------
+
+LONE = "a\udcff\ud800b"
+SPELLED = "a\\udcff\\ud800b"
+
+
+def decoded(message: protocol.ToParent) -> protocol.ToParent:
+    (frame,) = protocol.FrameBuffer().feed(protocol.encode(message))
+    return protocol.TO_PARENT.decode(frame)
+
+
+def observed(text: str) -> protocol.Observed:
+    """An observation that has a text wherever a runtime's words can come."""
+    outputs = [
+        NamedValue(text, StringsRef((1,), [text])),
+        NamedValue("y", SequenceRef([StringsRef((1,), [text]), TensorRef("uint8", (2,), b"\xff\x00")])),
+    ]
+    session = SessionSeen(
+        mode="strict",
+        fault=DeviceFault(phase="run", kind=text, message=text),
+        inferences=[InferenceSeen(outputs=outputs, inputs_changed=[text])],
+        witnesses=(Witness(source="assignment", nodes={text: 2, "P": 1}, host_ops=(text,)),),
+    )
+    identity = Identity(runtime=text, runtime_version="1", provider="P", details={text: text, "plain": "ü"})
+    return protocol.Observed(seq=4, observation=Observation(sessions=[session], identity=identity))
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrived"),
+    [
+        (protocol.Failed(seq=1, message=LONE), protocol.Failed(seq=1, message=SPELLED)),
+        (protocol.Refused(kind="rejected", message=LONE), protocol.Refused(kind="rejected", message=SPELLED)),
+        (
+            protocol.Hello(protocol=1, harness_version="0", pid=7, versions={LONE: LONE, "python": "3"}),
+            protocol.Hello(protocol=1, harness_version="0", pid=7, versions={SPELLED: SPELLED, "python": "3"}),
+        ),
+        (observed(LONE), observed(SPELLED)),
+    ],
+)
+def test_text_that_is_no_unicode_arrives_spelled_wherever_it_stands(
+    sent: protocol.ToParent, arrived: protocol.ToParent
+) -> None:
+    assert decoded(sent) == arrived
+
+
+def test_text_that_is_unicode_arrives_as_it_is() -> None:
+    assert decoded(observed("芯片 \\udcff")) == observed("芯片 \\udcff")
+
+
+def test_the_parent_s_own_messages_are_spelled_too() -> None:
+    case = Case(
+        id="a/b/c", check="session", requirements=(), why=LONE, params={LONE: [LONE, {"deep": LONE}, b"\xff", None]}
+    )
+    message = protocol.Measure(seq=1, case=case, deadlines=protocol.Deadlines())
+    (frame,) = protocol.FrameBuffer().feed(protocol.encode(message))
+    heard = protocol.TO_CHILD.decode(frame)
+
+    assert isinstance(heard, protocol.Measure)
+    assert heard.case.why == SPELLED
+    assert heard.case.params == {SPELLED: [SPELLED, {"deep": SPELLED}, b"\xff", None]}

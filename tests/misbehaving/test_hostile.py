@@ -129,6 +129,22 @@ def test_a_device_that_crashes_when_it_is_let_go_is_not_clean(tmp_path: Path) ->
     assert finished.result.verdict.name != "CLEAN-PARTIAL"
 
 
+def test_a_device_that_is_another_one_in_every_child_is_lost_and_the_difference_named(tmp_path: Path) -> None:
+    bench = tmp_path / "bench.yaml"
+    bench.write_text("conformance: 1\nbench: {workers: 2}\n")
+    selection = "interface/session/identity operators/ai.onnx.A*"
+    finished = run(backend(tmp_path, "", "changing_backend"), selection=selection, bench=str(bench))
+
+    check_books(finished)
+    told = "the device that opens now is not the one that was opened first: runtime_version was '"
+    assert finished.result.info.interrupted.startswith(told)
+    rest = [record for record in finished.result.records if record.outcome is Outcome.NOT_RUN]
+    assert rest
+    assert all(record.reason.startswith(f"not reached: {told}") for record in rest)
+    assert finished.outcomes["interface/session/identity"] is Outcome.PASS
+    assert finished.result.verdict.name == "INCOMPLETE"
+
+
 def test_the_environment_is_on_nobody_s_command_line(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, runtime__options={"behaviour": "hang", "trigger": TRIGGER})
     started = start(profile, env={"VENDOR_TOKEN": "s3cr3t-of-the-lab"}, selection=VICTIM)

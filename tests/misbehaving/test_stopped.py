@@ -178,3 +178,6 @@ def test_a_run_is_not_finished_on_another_device(tmp_path: Path) -> None:
     again = run(profile, selection=PROBES, resume=True)
 
     assert again.code == 2, "half of the cases on one unit and half on another are no verdict about either"
+    assert (
+        "the device is another one: device_name was 'the unit with the other serial number' and is ''" in again.stderr
+    )

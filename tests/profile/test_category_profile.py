@@ -73,3 +73,22 @@ def test_each_mistake_has_its_line(write: Callable[..., str], old: str, new: str
 def test_a_check_that_comes_later_may_be_named(write: Callable[..., str]) -> None:
     text = CATEGORY.replace("area: latency\n", "area: latency\n    check: latency\n    params: {anything: [1]}\n")
     assert load_category(write(text)).requirements[1].check == "latency"
+
+
+@pytest.mark.parametrize(
+    ("line", "host_cpu"),
+    [("", "forbidden"), ("  host_cpu: forbidden\n", "forbidden"), ("  host_cpu: allowed\n", "allowed")],
+)
+def test_the_host_s_cpu_is_no_device_unless_the_category_says_so(
+    write: Callable[..., str], line: str, host_cpu: str
+) -> None:
+    assert load_category(write(CATEGORY + line)).caps.host_cpu == host_cpu
+
+
+def test_whether_the_host_may_be_the_device_is_one_of_two_words(write: Callable[..., str]) -> None:
+    with pytest.raises(ProfileError) as error:
+        load_category(write(CATEGORY + "  host_cpu: sometimes\n"))
+    (line,) = error.value.defects
+    assert "'sometimes'" in line
+    assert "allowed" in line
+    assert "forbidden" in line

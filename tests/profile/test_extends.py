@@ -244,6 +244,7 @@ def test_a_category_is_tightened_item_by_item(write: Callable[..., str]) -> None
         ("caps: {minimum_operators: [Add]}", "loosens caps.minimum_operators: [Add] here"),
         ("caps: {weakest_determinism: none}", "loosens caps.weakest_determinism: none here, bounded at"),
         ("caps: {deadlines: {run_s: 300}}", "loosens caps.deadlines.run_s: 300 here, 120 at"),
+        ("caps: {host_cpu: allowed}", "loosens caps.host_cpu: allowed here, forbidden at"),
         ("caps: {host_memory_mb: 99999}", "loosens caps.host_memory_mb: 99999 here, 16384 at"),
         (
             "caps: {coarsest_precision: {float32: {input: bfloat16}}}",
@@ -256,6 +257,31 @@ def test_a_category_may_not_be_loosened(write: Callable[..., str], more: str, wh
         load_category(write(CATEGORY + more + "\n"))
     assert any(what in line for line in error.value.defects), error.value.defects
     assert any("profiles/categories/accelerator-card.yaml:" in line for line in error.value.defects)
+
+
+@pytest.mark.parametrize(
+    ("base", "more", "host_cpu"),
+    [
+        ("host-reference", "", "allowed"),
+        ("host-reference", "caps: {host_cpu: allowed}\n", "allowed"),
+        ("host-reference", "caps: {host_cpu: forbidden}\n", "forbidden"),
+        ("accelerator-card", "", "forbidden"),
+        ("accelerator-card", "caps: {host_cpu: forbidden}\n", "forbidden"),
+    ],
+)
+def test_a_category_may_forbid_the_host_s_cpu(write: Callable[..., str], base: str, more: str, host_cpu: str) -> None:
+    text = CATEGORY.replace("accelerator-card", base) + more
+    assert load_category(write(text)).caps.host_cpu == host_cpu
+
+
+def test_a_category_that_never_spoke_of_the_host_s_cpu_forbids_it(write: Callable[..., str], checkout: Path) -> None:
+    shipped = (checkout / "profiles" / "categories" / "accelerator-card.yaml").read_text(encoding="utf-8")
+    assert "  host_cpu: forbidden\n" in shipped
+    write(shipped.replace("  host_cpu: forbidden\n", ""), "base.yaml")
+    text = CATEGORY.replace("builtin:accelerator-card", "base.yaml")
+    assert load_category(write(text)).caps.host_cpu == "forbidden"
+    with pytest.raises(ProfileError, match="loosens caps.host_cpu: allowed here, forbidden at"):
+        load_category(write(text + "caps: {host_cpu: allowed}\n"))
 
 
 def test_subtypes_may_only_be_taken_away(write: Callable[..., str]) -> None:

@@ -38,6 +38,11 @@ def test_no_category_lets_the_host_do_the_work(name: str) -> None:
     assert not {term.op for term in load_category(name).caps.allowed_host_ops} & CONTRACTIONS
 
 
+def test_an_accelerator_is_another_thing_than_the_host() -> None:
+    forbids = [name for name in CATEGORIES if load_category(name).caps.host_cpu == "forbidden"]
+    assert forbids == ["accelerator-card"], "the other categories are of whole machines"
+
+
 def test_the_host_reference_is_never_certifiable_and_has_a_check_for_everything() -> None:
     category = load_category("host-reference")
     assert not category.category.certifiable

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
-from conformance import registry
-from conformance.errors import HarnessError, UsageError
+from conformance import conduct, registry
+from conformance.cli import main
+from conformance.errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
 from conformance.records import Measurement, Outcome, Record
 from conformance.reports import builtin_reports, cases_jsonl, find_reports, run_json, write_all
 from conformance.reports.support import writing
@@ -216,3 +218,56 @@ def test_added_report_that_fails_spoils_no_other(
     with pytest.raises(HarnessError, match="'bad' failed: ZeroDivisionError: division by zero.*; no licence"):
         write_all(typical, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cases.jsonl", "good.txt", "junit.xml", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "said"),
+    [
+        (
+            {"FILE_NAME": "bad.txt", "render": lambda _: 1 / 0},
+            EXIT_HARNESS,
+            "error: the report 'bad' failed: ZeroDivisio",
+        ),
+        (
+            {"FILE_NAME": "junit.xml", "render": lambda _: []},
+            EXIT_USAGE,
+            "error: the report 'bad' may not write 'junit.x",
+        ),
+    ],
+)
+def test_a_report_that_fails_costs_the_exit_code_and_not_the_sight_of_the_verdict(
+    typical: RunResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    add_report: Callable[..., None],
+    members: dict[str, Any],
+    code: int,
+    said: str,
+) -> None:
+    add_report("bad", **members)
+    monkeypatch.setattr(conduct, "run", lambda request, display: (typical, tmp_path))
+    done = CliRunner().invoke(main, ["run"])
+
+    assert done.exit_code == code
+    assert "NON-CONFORMANT against accelerator-card" in done.stdout
+    assert str(tmp_path) in done.stdout, "where the reports are that could be written"
+    assert done.stderr.startswith(said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cases.jsonl", "junit.xml", "run.json"]
+
+
+def test_a_run_whose_reports_are_written_has_the_exit_code_of_its_verdict(
+    typical: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "run", lambda request, display: (typical, tmp_path))
+    done = CliRunner().invoke(main, ["run"])
+
+    assert (done.exit_code, done.stderr) == (typical.verdict.exit_code, "")
+
+
+# -- the bench file ---------------------------------------------------------------------------------------------------
+
+
+def test_the_bench_file_is_told_in_the_run_document(result: Callable[..., RunResult]) -> None:
+    with_bench = result(info={"bench_file": "lab 1.yaml", "bench": {"lab": "Room 7"}})
+    assert json.loads(b"".join(run_json.render(with_bench)))["info"]["bench_file"] == "lab 1.yaml"
+    assert json.loads(b"".join(run_json.render(result())))["info"]["bench_file"] == "", "without one it is empty"
