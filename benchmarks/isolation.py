@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from _measure import Figure, make_parser, print_figures, print_machine, spread
 
-from conformance import conduct
+from conformance import prepare
 from conformance.adapters.runtime import adapter_class
 from conformance.checks.support.port import Planned
 from conformance.execution.pool import Observed, Opened, Pool, Task
@@ -118,7 +118,7 @@ class Isolated:
     """The device in one child of a pool, which stays between cases."""
 
     def __init__(self, launch: Launch) -> None:
-        self._pool = Pool(launch, lambda: None)
+        self._pool = Pool(launch)
         self._slots = self._pool.slots(1)
         self._deadlines = launch.deadlines
 
@@ -203,8 +203,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     print_machine()
-    loaded, _ = conduct.prepare(PROFILE)
-    options = conduct.runtime_options(loaded)
+    loaded, _ = prepare.prepare(PROFILE)
+    options = prepare.runtime_options(loaded)
     with tempfile.TemporaryDirectory(prefix="conformance-bench-") as name:
         folder = Path(name)
         kind = adapter_class(loaded.profile.runtime.adapter)

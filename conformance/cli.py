@@ -123,10 +123,10 @@ def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
       conformance list
       conformance list my-card.yaml --case 'operators/*' | wc -l
     """
-    from conformance import conduct
+    from conformance.prepare import make_plan, prepare
 
-    loaded, _ = conduct.prepare(profile)
-    plan, _ = conduct.make_plan(loaded, level=level, selection=" ".join(globs))
+    loaded, _ = prepare(profile)
+    plan, _ = make_plan(loaded, level=level, selection=" ".join(globs))
     for planned in plan.cases:
         case = planned.case
         click.echo(f"{case.id}\t{','.join(case.requirements)}\t{case.basis}\t{case.why}")

@@ -10,42 +10,45 @@ import os
 import secrets
 import shutil
 import signal
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from conformance import __version__
-from conformance import plan as planning
-from conformance.adapters.runtime import adapter_class
-from conformance.checks import check_module, check_names
-from conformance.checks.support.port import Requested, Target
 from conformance.errors import HarnessError, UsageError
 from conformance.execution.crew import Crew, Watcher
-from conformance.execution.journal import Known, RunLine, open_run
-from conformance.execution.judging import make_record
+from conformance.execution.journal import RunLine, open_run
+from conformance.execution.judging import make_record, make_unsupported
 from conformance.execution.lock import DeviceLock
 from conformance.execution.pool import Pool
-from conformance.execution.protocol import Deadlines
-from conformance.execution.stores import fill_and_seal, unsealed
-from conformance.execution.worker import Launch
+from conformance.execution.stores import fill_and_seal
 from conformance.host import describe_host
 from conformance.paths import cache_folder
-from conformance.profile.loader import LoadedBench, LoadedProfile, load_bench, load_device
+from conformance.prepare import (
+    count_workers,
+    device_name,
+    make_launch,
+    make_plan,
+    prepare,
+    standing_of,
+    target_of,
+    waivers_of,
+)
 from conformance.records import Basis, Judgement, Outcome, Record, RunInfo, RunResult
 from conformance.tensors import unicode_only
-from conformance.verdict import Standing, Waiver, apply_waivers, conclude
+from conformance.verdict import apply_waivers, conclude
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Generator, Iterator
 
+    from conformance import plan as planning
     from conformance.checks.support.port import Planned
+    from conformance.execution.journal import Known
+    from conformance.profile.loader import LoadedBench, LoadedProfile
 
 RUNS_FOLDER = "conformance-runs"
 SCRATCH = "scratch"
-DROPPED_PREFIXES = ("CONFORMANCE_", "PYTEST_")
-"""Environment variables that are the parent's own business; a child inherits the others."""
 
 
 class Request(NamedTuple):
@@ -69,150 +72,138 @@ class Display(Watcher, Protocol):
         """Tell that nothing more will come."""
 
 
-def prepare(profile: str, bench: str | None = None) -> tuple[LoadedProfile, LoadedBench | None]:
-    """Load and validate the files of a run, the adapter's own options included; ProfileError with every defect."""
-    loaded = load_device(profile)
-    runtime = loaded.profile.runtime
-    try:
-        adapter_class(runtime.adapter).read_options(runtime_options(loaded))
-    except UsageError as error:
-        raise loaded.error(("runtime",), str(error).removeprefix("runtime: ")) from error
-    return loaded, load_bench(bench) if bench is not None else None
-
-
-def runtime_options(loaded: LoadedProfile) -> dict[str, Any]:
-    """Return the `runtime:` mapping as adapters take it, with the binding of the one unit and absolute paths."""
-    options = {
-        key: value for key, value in loaded.profile.runtime.as_options().items() if key not in ("adapter", "deadlines")
-    }
-    if "library" in options:
-        options["library"] = str((loaded.folder / options["library"]).resolve())
-    binding = loaded.profile.device.binding
-    if binding is not None:
-        given = binding.model_dump(exclude_none=True)
-        flat = {**given.pop("metadata", {}), **{key: str(value) for key, value in given.items()}}
-        if flat:
-            options["binding"] = flat
-    return options
-
-
-def make_plan(
-    loaded: LoadedProfile, *, level: str = "full", selection: str = "", progress: Any = None
-) -> tuple[planning.Plan, planning.Context]:
-    """Plan a run; UsageError where nothing is selected."""
-    from conformance.reference.suite import load_suite
-
-    context = planning.Context(loaded, target_of(loaded), lambda: load_suite(progress))
-    plan = planning.build(
-        loaded,
-        context,
-        check_module,
-        check_names(),
-        lambda requirement, why: Requested(requirement.id, str(requirement.level), dict(requirement.params), why),
-        level=level,
-        selection=selection,
-    )
-    return plan, context
-
-
-def target_of(loaded: LoadedProfile) -> Target:
-    """Return what the checks need to know about the device under test."""
-    profile = loaded.profile
-    hardware = str(profile.device.hardware or "")
-    return Target(
-        provider=profile.runtime.provider or profile.runtime.device or "",
-        on_host_cpu=hardware == "cpu",
-        is_host_cpu_allowed=loaded.category.caps.host_cpu == "allowed",
-        hardware=hardware,
-        driver=profile.device.driver or "",
-        binding=dict(runtime_options(loaded).get("binding", {})),
-    )
-
-
 def run(request: Request, display: Display) -> tuple[RunResult, Path]:
     """Run everything and return the result with its folder; the caller writes the reports.
 
     UsageError and ProfileError before anything is run; HarnessError where the host or the harness fails. An interrupt ends
     the run early with a valid result.
     """
-    loaded, bench = prepare(request.profile, request.bench)
-    folder, is_new = _run_folder(request, loaded)
-    device = f"{loaded.profile.runtime.adapter}:{target_of(loaded).provider}:{_binding_text(loaded)}"
-    try:
-        with DeviceLock(cache_folder(), device):
-            return _run_locked(request, loaded, bench, folder, display), folder
-    finally:
-        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-        if is_new:
-            with suppress(OSError):  # not empty: there is a journal, so the run has begun
-                folder.rmdir()
+    with Run(request, display) as one:
+        for _ in one.records():
+            pass
+        return one.conclude(), one.folder
 
 
-def _run_locked(
-    request: Request, loaded: LoadedProfile, bench: LoadedBench | None, folder: Path, display: Display
-) -> RunResult:
-    workers = _worker_count(bench)
-    launch = _launch(loaded, bench, folder)
-    pool = Pool(launch)
-    try:
+class Run:
+    """One run, step by step, for those who want to see the records as they come.
+
+    Entered, it holds the device's lock, its children's interpreters start, and `plan` is there. `choose` may narrow it,
+    `records` runs it, `conclude` folds what was reached. Left, no process of it is left.
+    """
+
+    plan: planning.Plan
+    folder: Path
+
+    def __init__(self, request: Request, display: Display) -> None:
+        self._request, self._display = request, display
+        self._records: dict[str, Record] = {}
+        self._crew: Crew | None = None
+        self._stack = ExitStack()
+        self.cause = ""
+        """Why not everything was reached, empty as long as nothing stopped it."""
+
+    def __enter__(self) -> Run:
+        request = self._request
+        self.loaded, self._bench = prepare(request.profile, request.bench)
+        with ExitStack() as stack:
+            self.folder = stack.enter_context(_run_folder(request, self.loaded))
+            stack.enter_context(DeviceLock(cache_folder(), device_name(self.loaded)))
+            self._prepare_pool(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _prepare_pool(self, stack: ExitStack) -> None:
+        request, display = self._request, self._display
+        self._workers = count_workers(self._bench)
+        launch = make_launch(self.loaded, self._bench, self.folder.resolve() / SCRATCH)
+        stack.callback(os.close, launch.inputs_fd)
+        self._pool = Pool(launch)
+        stack.callback(self._pool.close, is_orderly=False)
         # The children's interpreters start while the plan is made; nobody has spoken to a device by then.
-        pool.warm(workers if target_of(loaded).on_host_cpu else 1)
-        plan, context = make_plan(
-            loaded,
+        self._pool.warm(self._workers if target_of(self.loaded).on_host_cpu else 1)
+        self.plan, context = make_plan(
+            self.loaded,
             level=request.level,
             selection=request.selection,
             progress=lambda *at: display.note(_cache_note(*at)),
         )
-        fill_and_seal(launch.inputs_fd, context.loaded_suite.inputs_path.read_bytes() if context.loaded_suite else b"")
-        journal, known = open_run(folder, _run_line(plan, loaded), resume=request.resume)
-    except BaseException:
-        pool.close(is_orderly=False)
-        os.close(launch.inputs_fd)
-        raise
-    records = known.records
-    gc.freeze()  # the plan stays as it is to the end: no collection needs to walk it
-    try:
-        display.start(
-            {
-                "device": f"{loaded.profile.device.vendor} {loaded.profile.device.model}",
-                "folder": str(folder),
-                "level": plan.level,
-            },
-            len(plan.cases) - len(records),
-        )
-        if records:
-            display.note(f"resumed: {len(records)} of {len(plan.cases)} cases have their record already")
-        crew = Crew(pool, journal, display, workers)
-        crew.restore(known.attempts, known.identity, known.versions)
-        interrupted = _run_crew(crew, [one for one in plan.cases if one.case.id not in records], records)
-    finally:
-        gc.unfreeze()
-        pool.close(is_orderly=False)
-        os.close(launch.inputs_fd)
-        journal.close()
-        display.finish()
-    cause = interrupted or crew.lost
-    for planned in plan.cases:
-        if planned.case.id not in records:
-            records[planned.case.id] = _not_run(planned, cause)
-    ordered = [records[planned.case.id] for planned in plan.cases]
-    finished_at = datetime.now(UTC)
-    judged = apply_waivers(ordered, _waivers(bench), finished_at.date())
-    verdict = conclude(plan, judged, _standing(loaded))
-    info = _info(request, loaded, bench, plan, crew, known, finished_at, cause)
-    return RunResult(info=info, verdict=verdict, records=tuple(judged))
+        suite = context.loaded_suite
+        fill_and_seal(launch.inputs_fd, suite.inputs_path.read_bytes() if suite else b"")
 
+    def choose(self, ids: Collection[str], selection: str) -> None:
+        """Run only these cases: the run is a partial one, and `selection` says who chose."""
+        chosen = [planned for planned in self.plan.cases if planned.case.id in ids]
+        left_out = len(self.plan.cases) - len(chosen)
+        if left_out:
+            self.plan = self.plan._replace(
+                cases=chosen, not_selected=self.plan.not_selected + left_out, selection=selection
+            )
 
-def _run_crew(crew: Crew, planned: list[Planned], records: dict[str, Record]) -> str:
-    """Run the crew into `records`; return why it was interrupted, empty where it was not."""
-    try:
-        with _termination_as_interrupt():
-            for record in crew.run(planned):
-                records[record.case] = record
-    except KeyboardInterrupt:
-        records.update(crew.kept)
-        return "interrupted by the user; continue with --resume"
-    return ""
+    @property
+    def must_ids(self) -> frozenset[str]:
+        """The requirements that are a MUST and apply to this device."""
+        states = self.plan.states
+        return frozenset(one.requirement.id for one in states if one.applies and one.requirement.level == "MUST")
+
+    def has(self, case_id: str) -> bool:
+        """Return whether a case has its record by now."""
+        return case_id in self._records
+
+    def record_of(self, case_id: str) -> Record:
+        """Return the record of a planned case as it stands, waivers applied: NOT_RUN where it was not reached."""
+        known = self._records.get(case_id)
+        record = known or _not_run(next(one for one in self.plan.cases if one.case.id == case_id), self.cause)
+        return self._with_waivers([record])[0]
+
+    def _with_waivers(self, records: list[Record]) -> list[Record]:
+        return apply_waivers(records, waivers_of(self._bench), datetime.now(UTC).date())
+
+    def info(self) -> RunInfo:
+        """Return the stamp of the run as it stands."""
+        if self._crew is None:
+            raise HarnessError("a run was asked for its stamp before it was run")
+        finished = datetime.now(UTC)
+        return _info(self._request, self.loaded, self._bench, self.plan, self._crew, self._known, finished, self.cause)
+
+    def records(self) -> Generator[Record, None, None]:
+        """Run the plan and yield records in the order in which cases end; Ctrl-C and SIGTERM end it early and quietly."""
+        plan, display, profile = self.plan, self._display, self.loaded.profile
+        journal, self._known = open_run(self.folder, _run_line(plan, self.loaded), resume=self._request.resume)
+        with ExitStack() as stack:
+            stack.callback(journal.close)
+            self._records = dict(self._known.records)
+            gc.freeze()  # the plan stays as it is to the end: no collection needs to walk it
+            stack.callback(gc.unfreeze)
+            told = {"device": f"{profile.device.vendor} {profile.device.model}", "folder": str(self.folder)}
+            display.start(told | {"level": plan.level}, len(plan.cases) - len(self._records))
+            stack.callback(display.finish)
+            if self._records:
+                display.note(f"resumed: {len(self._records)} of {len(plan.cases)} cases have their record already")
+            crew = self._crew = Crew(self._pool, journal, display, self._workers)
+            crew.restore(self._known.attempts, self._known.identity, self._known.versions)
+            try:
+                with _termination_as_interrupt():
+                    for record in crew.run([one for one in plan.cases if one.case.id not in self._records]):
+                        self._records[record.case] = record
+                        yield record
+            except KeyboardInterrupt:
+                self.cause = "interrupted by the user; continue with --resume"
+            finally:
+                self._records |= crew.kept
+                self.cause = self.cause or crew.lost
+
+    def conclude(self) -> RunResult:
+        """Close the books: every planned case has one record, waivers are applied, the verdict is folded."""
+        if self._crew is None:
+            raise HarnessError("a run was concluded before it was run")
+        plan = self.plan
+        ordered = [self._records.get(one.case.id) or _not_run(one, self.cause) for one in plan.cases]
+        judged = self._with_waivers(ordered)
+        verdict = conclude(plan, judged, standing_of(self.loaded))
+        return RunResult(info=self.info(), verdict=verdict, records=tuple(judged))
 
 
 @contextmanager
@@ -237,8 +228,6 @@ def _not_run(planned: Planned, cause: str) -> Record:
     judged = Judgement(outcome=Outcome.NOT_RUN, reason=f"not reached: {cause or 'the run ended early'}")
     record = make_record(planned.case, judged)
     if planned.case.basis is Basis.UNCLAIMED:
-        from conformance.execution.judging import make_unsupported
-
         return make_unsupported(record, planned.case, "not tried")
     return record
 
@@ -246,28 +235,35 @@ def _not_run(planned: Planned, cause: str) -> Record:
 # -- the pieces of a run ----------------------------------------------------------------------------------------------
 
 
-def _run_folder(request: Request, loaded: LoadedProfile) -> tuple[Path, bool]:
-    """Return the run folder, made where it is missing, and whether this made it."""
-    if request.out is not None:
-        folder = request.out
-    elif request.resume:
-        base = Path(RUNS_FOLDER)
-        name = loaded.path.stem
-        known = (
-            sorted(base.glob(f"{name}-*/journal.jsonl"), key=lambda path: path.stat().st_mtime) if base.is_dir() else []
-        )
-        if not known:
-            raise UsageError(f"there is no run of {name} below {base}/ to resume; name its folder with --out")
-        return known[-1].parent, False
-    else:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        folder = Path(RUNS_FOLDER) / f"{loaded.path.stem}-{stamp}-{secrets.token_hex(2)}"
+@contextmanager
+def _run_folder(request: Request, loaded: LoadedProfile) -> Iterator[Path]:
+    """Make the run folder where it is missing; afterwards the scratch folder is gone, and so is an empty run folder."""
+    folder = _name_folder(request, loaded)
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: the run folder cannot be made: {error.strerror}; give another --out") from error
-    return folder, is_new
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # not empty: there is a journal, so the run has begun
+                folder.rmdir()
+
+
+def _name_folder(request: Request, loaded: LoadedProfile) -> Path:
+    if request.out is not None:
+        return request.out
+    base, name = Path(RUNS_FOLDER), loaded.path.stem
+    if request.resume:
+        known = sorted(base.glob(f"{name}-*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+        if not known:
+            raise UsageError(f"there is no run of {name} below {base}/ to resume; name its folder with --out")
+        return known[-1].parent
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return base / f"{name}-{stamp}-{secrets.token_hex(2)}"
 
 
 def _run_line(plan: planning.Plan, loaded: LoadedProfile) -> RunLine:
@@ -279,51 +275,6 @@ def _run_line(plan: planning.Plan, loaded: LoadedProfile) -> RunLine:
         profile_digest=loaded.digest,
         planned=len(plan.cases),
     )
-
-
-def _launch(loaded: LoadedProfile, bench: LoadedBench | None, folder: Path) -> Launch:
-    if sys.platform != "linux":
-        raise HarnessError("running devices needs Linux (child subreaper, memfd); use transport ssh from elsewhere")
-    deadlines = loaded.deadlines
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(DROPPED_PREFIXES)}
-    environment["ORT_DISABLE_TELEMETRY"] = "1"
-    if bench is not None and bench.bench.bench.env:
-        environment |= bench.bench.bench.env
-    scratch = folder.resolve() / SCRATCH
-    scratch.mkdir(parents=True, exist_ok=True)
-    return Launch(
-        python=str(bench.python) if bench is not None and bench.python is not None else sys.executable,
-        adapter=loaded.profile.runtime.adapter,
-        runtime=runtime_options(loaded),
-        deadlines=Deadlines(open_s=deadlines["open_s"], compile_s=deadlines["compile_s"], run_s=deadlines["run_s"]),
-        scratch=scratch,
-        env=environment,
-        memory_mb=loaded.category.caps.host_memory_mb,
-        inputs_fd=unsealed("inputs"),
-    )
-
-
-def _worker_count(bench: LoadedBench | None) -> int:
-    asked = bench.bench.bench.workers if bench is not None else None
-    return asked or min(4, len(os.sched_getaffinity(0)))
-
-
-def _waivers(bench: LoadedBench | None) -> list[Waiver]:
-    given = bench.bench.waivers if bench is not None else ()
-    return [Waiver(one.case, one.reason, one.owner, one.expires) for one in given]
-
-
-def _standing(loaded: LoadedProfile) -> Standing:
-    head, device = loaded.category.category, loaded.profile.device
-    why = "" if head.certifiable else f"the category {head.name} is never certifiable"
-    if device.adjacent_type is not None:
-        return Standing(head.certifiable, why, f"adjacent: {device.adjacent_type}")
-    return Standing(head.certifiable, why, "none: a pseudo-category" if not head.certifiable else f"named: {head.name}")
-
-
-def _binding_text(loaded: LoadedProfile) -> str:
-    runtime, binding = loaded.profile.runtime, loaded.profile.device.binding
-    return f"{runtime.device or ''}:{binding.model_dump_json(exclude_none=True) if binding is not None else ''}"
 
 
 def _cache_note(stage: str, done: int, total: int) -> str:

@@ -162,9 +162,12 @@ def from_ref(ref: ValueRef, stores: dict[str, memoryview] | None = None) -> Valu
 
 
 def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
-    if any(dim < 0 for dim in shape) or array.size != math.prod(shape):
-        raise HarnessError(f"{array.size} strings do not make a tensor of shape {list(shape)}")
-    return array.reshape(shape)
+    if len(shape) > 64 or any(dim < 0 for dim in shape) or array.size != math.prod(shape):
+        raise HarnessError(f"{array.size} strings do not make a tensor of shape {list(shape)[:8]}")
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # no element, and dimensions beyond what numpy holds
+        raise HarnessError(f"impossible shape {list(shape)[:8]} on the wire: {error}") from error
 
 
 def _text(item: object) -> str:

@@ -287,10 +287,10 @@ def test_a_reader_that_stops_early_is_no_error(suite_cache: Path, tmp_path: Path
 
 BREAKS = """
 import sys
-from conformance import cli, conduct
+from conformance import cli, conduct, prepare
 def break_pipe(*_):
     raise BrokenPipeError
-conduct.run = conduct.prepare = break_pipe
+conduct.run = prepare.prepare = break_pipe
 cli.main(sys.argv[1:])
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conformance import conduct
+from conformance import conduct, prepare
 from conformance.conduct import Request
 from conformance.errors import HarnessError, ProfileError, UsageError
 from conformance.execution.journal import FILE_NAME
@@ -118,8 +118,8 @@ def test_a_run_is_stamped(profile: Write, bench: Write, tmp_path: Path) -> None:
 
 
 def test_records_stand_in_the_order_of_the_plan(profile: Write, tmp_path: Path) -> None:
-    loaded, _ = conduct.prepare(profile())
-    plan, _ = conduct.make_plan(loaded, selection="operators/ai.onnx.A[bd]*")
+    loaded, _ = prepare.prepare(profile())
+    plan, _ = prepare.make_plan(loaded, selection="operators/ai.onnx.A[bd]*")
     result = run(profile(), tmp_path / "run", selection="operators/ai.onnx.A[bd]*")
 
     assert [record.case for record in result.records] == [planned.case.id for planned in plan.cases]
@@ -305,25 +305,25 @@ def test_elsewhere_than_on_linux_it_says_so(profile: Write, tmp_path: Path, monk
 
 def test_a_plugin_s_path_is_that_of_the_profile(profile: Write, tmp_path: Path) -> None:
     runtime = {"adapter": "onnxruntime", "library": "lib/libx.so", "provider": "X", "options": {"a": 1}}
-    loaded, _ = conduct.prepare(profile(runtime=runtime, device={"binding": {"metadata": {"serial": "7"}}}))
-    options = conduct.runtime_options(loaded)
+    loaded, _ = prepare.prepare(profile(runtime=runtime, device={"binding": {"metadata": {"serial": "7"}}}))
+    options = prepare.runtime_options(loaded)
 
     assert options["library"] == str(tmp_path / "lib" / "libx.so")
     assert options["binding"] == {"serial": "7"}
     assert options["options"] == {"a": 1}
-    target = conduct.target_of(loaded)
+    target = prepare.target_of(loaded)
     assert (target.provider, target.on_host_cpu, target.binding) == ("X", True, {"serial": "7"})
 
 
 def test_an_adjacent_product_is_eligible_as_one(profile: Write) -> None:
     device = {"category": "accelerator-card", "adjacent_type": "general-purpose-gpu", "hardware": "gpu"}
-    adjacent, _ = conduct.prepare(profile(device=device))
-    named, _ = conduct.prepare(profile(device=device | {"adjacent_type": None, "category": "accelerator-card"}))
-    pseudo, _ = conduct.prepare(profile())
+    adjacent, _ = prepare.prepare(profile(device=device))
+    named, _ = prepare.prepare(profile(device=device | {"adjacent_type": None, "category": "accelerator-card"}))
+    pseudo, _ = prepare.prepare(profile())
 
-    assert conduct._standing(adjacent).eligibility == "adjacent: general-purpose-gpu"
-    assert conduct._standing(named) == (True, "", "named: accelerator-card")
-    assert conduct._standing(pseudo) == (
+    assert prepare.standing_of(adjacent).eligibility == "adjacent: general-purpose-gpu"
+    assert prepare.standing_of(named) == (True, "", "named: accelerator-card")
+    assert prepare.standing_of(pseudo) == (
         False,
         "the category host-reference is never certifiable",
         "none: a pseudo-category",
@@ -334,10 +334,10 @@ def test_an_adjacent_product_is_eligible_as_one(profile: Write) -> None:
 def test_the_category_says_whether_the_host_s_cpu_may_be_the_device(
     profile: Write, category: str, allowed: bool
 ) -> None:
-    loaded, _ = conduct.prepare(profile(device={"category": category}))
-    plan, _ = conduct.make_plan(loaded, selection="placement/*")
+    loaded, _ = prepare.prepare(profile(device={"category": category}))
+    plan, _ = prepare.make_plan(loaded, selection="placement/*")
 
-    assert conduct.target_of(loaded).is_host_cpu_allowed == allowed
+    assert prepare.target_of(loaded).is_host_cpu_allowed == allowed
     assert {planned.case.params["is_host_cpu_allowed"] for planned in plan.cases} == {allowed}
 
 

@@ -25,7 +25,10 @@ ROOMS = [
     "execution",
     "verdict",
     "reports",
+    "prepare",
     "conduct",
+    "device",
+    "pytest_plugin",
     "cli",
     "__main__",
 ]

@@ -76,7 +76,7 @@ def _case(requested: Requested, name: str, params: dict[str, Any], workload: Wor
         why=unclaimed or requested.why,
         basis=Basis.UNCLAIMED if unclaimed else Basis.DECLARED,
         smoke=True,
-        order=0 if workload is None else 1,
+        order=2 if name == "release" else 0 if workload is None else 1,
         at_end=name == "release",
         cost_ms=5.0,
         unsupported=unclaimed,

@@ -71,7 +71,7 @@ class Crew:
         self._pool = pool
         pool.tick = journal.tick
         self._attempts: dict[str, list[Attempt]] = {}
-        self._is_resumed = False
+        self._is_resumed = self._has_opened = False
         self._started: dict[str, str] = {}
         self._repeats: deque[Task] = deque()
         self._crashes_in_row = 0
@@ -119,6 +119,8 @@ class Crew:
         yield from self._work(gate, 1)
         yield from self._work_repeats()
         rest.sort(key=lambda task: -task.planned.case.cost_ms)
+        if rest and not self._has_opened:  # nothing has said yet whether several workers may share the device
+            yield from self._work([rest.pop()], 1)
         if has_unclaimed and self._on_host_cpu:
             self._pool.warm_up(self._pool.slots(self._wanted, self._wanted))
         yield from self._work(rest, self._wanted if self._on_host_cpu else 1)
@@ -155,7 +157,7 @@ class Crew:
         slots: list[Slot] = self._pool.slots(max(1, min(workers, len(tasks))), first)
         for event in self._pool.run(queue, slots, self._deadlines(tasks), self._start):
             if isinstance(event, Opened):
-                self._take_opened(event)
+                yield from self._take_opened(event, queue)
             elif isinstance(event, NotOpened):
                 yield from self._take_not_opened(event, queue)
             elif isinstance(event, Observed):
@@ -181,8 +183,9 @@ class Crew:
 
     # -- what happened ------------------------------------------------------------------------------------------------
 
-    def _take_opened(self, event: Opened) -> None:
+    def _take_opened(self, event: Opened, queue: deque[Task]) -> Iterator[Record]:
         self._open_faults.clear()
+        self._has_opened = True
         self._on_host_cpu = self._pool.opens_early = event.runs_on_host_cpu
         if self.identity is None:
             self.identity, self.versions = event.identity, event.versions
@@ -192,6 +195,7 @@ class Crew:
         if differs and self._is_resumed:
             raise UsageError(f"cannot be resumed, the device is another one: {differs}; start a new run")
         if differs:
+            yield from self._settle_repeats(queue)
             raise DeviceLost(f"the device that opens now is not the one that was opened first: {differs}")
         self._is_resumed = False
 

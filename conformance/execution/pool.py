@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from conformance.records import Attempt
 
 HEARTBEAT_S = 0.25
+IDLE_ENDS = 3
+"""How often in a row a child may end between two cases before the device counts as one that does not stay open."""
 START_S = 60.0
 """Seconds for an interpreter to start and say hello: the host's business, so running out of them is a harness error."""
 
@@ -43,6 +45,7 @@ class Pool:
         """Whether a child may open the device before there is work for it: harmless where the device is the host's CPU."""
         self._seq = 0
         self._oom_kills = blame.oom_kills()
+        self._idle_ends = 0
         self.ends: list[Attempt] = []
         """How children ended that did not end as they were asked to, while no case was running."""
 
@@ -220,6 +223,7 @@ class Pool:
                 raise HarnessError(message.message)
             yield NotOpened(message.kind, message.message)
         elif slot.task is not None and _answers(message, slot.seq):
+            self._idle_ends = 0
             task, wall, late_s = slot.task, time.monotonic() - slot.began, slot.late_s
             if slot.ahead is not None:
                 self._make_current(slot, *slot.ahead)
@@ -304,6 +308,12 @@ class Pool:
             slot.ahead = None
         if state == "idle":
             self.ends.append(attempt)
+            self._idle_ends += 1
+            if self._idle_ends > IDLE_ENDS:
+                told = (
+                    f"its process ended {self._idle_ends} times in a row while it waited for a case: {attempt.detail}"
+                )
+                yield NotOpened("rejected", told)
         if state in ("starting", "ready"):
             last = slot.worker.stderr_tail.strip().splitlines()[-1:] or [attempt.detail]
             raise HarnessError(f"the child process did not start with {self._launch.python}: {last[0]}")

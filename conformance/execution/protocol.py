@@ -15,13 +15,14 @@ import msgspec
 from conformance.errors import HarnessError
 from conformance.observation import Observation
 from conformance.records import Case, Identity
-from conformance.tensors import unicode_only
+from conformance.tensors import SequenceRef, unicode_only
 
 PROTOCOL_VERSION = 1
 INLINE_LIMIT = 64 * 1024
 """Tensors larger than this many bytes go through shared memory where the transport has it."""
 FRAME_LIMIT = 256 * 1024 * 1024
 """A longer frame is a broken protocol, not a big message."""
+NESTING_LIMIT = 16
 LARGE_OUTPUT = 1024 * 1024
 """From this many bytes on, a runtime that can writes its output straight into shared memory."""
 
@@ -124,6 +125,16 @@ ToParent: TypeAlias = Hello | Opened | Refused | Phase | Observed | Failed
 _ENCODER = msgspec.msgpack.Encoder()
 TO_CHILD = msgspec.msgpack.Decoder(ToChild)
 TO_PARENT = msgspec.msgpack.Decoder(ToParent)
+
+
+def is_too_deep(observation: Observation) -> bool:
+    """Whether an output holds sequences in sequences beyond NESTING_LIMIT: ONNX knows no such value."""
+    level: list[Any] = [one.value for s in observation.sessions for i in s.inferences for one in i.outputs]
+    for _ in range(NESTING_LIMIT):
+        level = [item for ref in level if isinstance(ref, SequenceRef) for item in ref.items]
+        if not level:
+            return False
+    return True
 
 
 def encode(message: ToChild | ToParent) -> bytes:

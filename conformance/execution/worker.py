@@ -85,6 +85,7 @@ class Worker:
         self._tail = bytearray()
         self._outgoing = bytearray()
         self._sent = (0, 0)
+        self._dropped = 0
         pipes = [os.pipe() for _ in range(5)]
         (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
         (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
@@ -182,7 +183,8 @@ class Worker:
         """Whether the child has read at least a part of the first of the `last` messages sent: asked once it has ended."""
         unread = bytearray(4)
         fcntl.ioctl(self._stdin, termios.FIONREAD, unread)
-        return int.from_bytes(unread, sys.byteorder) + len(self._outgoing) < sum(self._sent[-last:])
+        never_read = int.from_bytes(unread, sys.byteorder) + len(self._outgoing) + self._dropped
+        return never_read < sum(self._sent[-last:])
 
     def flush(self) -> None:
         """Write what the pipe takes. A child that is gone is noticed elsewhere, by its status."""
@@ -192,6 +194,7 @@ class Worker:
             except BlockingIOError:
                 return
             except BrokenPipeError:
+                self._dropped += len(self._outgoing)
                 self._outgoing.clear()
                 return
             del self._outgoing[:written]
@@ -205,9 +208,13 @@ class Worker:
         if not data:
             return None
         try:
-            return [protocol.TO_PARENT.decode(frame) for frame in self._frames.feed(data)]
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            messages = [protocol.TO_PARENT.decode(frame) for frame in self._frames.feed(data)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise HarnessError(f"the child sent what is no message: {error}") from error
+        for message in messages:
+            if isinstance(message, protocol.Observed) and protocol.is_too_deep(message.observation):
+                raise HarnessError("the child sent sequences nested too deeply")
+        return messages
 
     def read_stderr(self) -> bool:
         """Take what has arrived on standard error and keep the end of it; False once nothing more can come."""

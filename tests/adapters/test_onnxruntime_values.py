@@ -183,11 +183,11 @@ def test_strings_are_never_placed(cpu: adapter.Adapter) -> None:
 
 
 def test_string_inputs_keep_numbers_from_being_bound(cpu: adapter.Adapter) -> None:
-    nodes = [helper.make_node("Size", ["x"], ["y"])]
-    model = serialised(nodes, [tensor("x", "string", [2])], [tensor("y", "int64", [])])
+    nodes = [helper.make_node("Shape", ["x"], ["y"])]
+    model = serialised(nodes, [tensor("x", "string", [2])], [tensor("y", "int64", [1])])
     ((_, result),) = cpu.compile(model).infer(
         {"x": np.array(["a", "b"], object)}, lambda name, shape: np.empty(shape, DTYPES[name])
     )
 
     assert isinstance(result, np.ndarray)
-    assert result.tolist() == 2
+    assert result.tolist() == [2]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from conformance.tensors import to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
 
 if TYPE_CHECKING:
+    from execution.desk import Desk
     from execution.staging import Stage
 
 TESTS = str(Path(__file__).resolve().parent.parent)
@@ -63,6 +65,19 @@ def stage(tmp_path: Path) -> Stage:
     from execution.staging import Stage
 
     return Stage(tmp_path)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A desk; alarms are silent, since in this process nobody has made them dump the stack."""
+    from execution.desk import Desk
+
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    made = Desk(tmp_path)
+    yield made
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    made.close()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import os, select, sys, time
 from conformance.execution import protocol
 from conformance.observation import InferenceSeen, Observation, SessionSeen
 from conformance.records import DeviceFault, Identity, TensorInfo
-from conformance.tensors import TensorRef
+from conformance.tensors import SequenceRef, TensorRef
 from conformance.workload import NamedValue
 
 OUT = os.dup(1)

@@ -138,3 +138,65 @@ def test_a_message_larger_than_the_pipe_is_written_bit_by_bit(stage: Stage, case
     (record,) = stage.run([case(why="x" * 3_000_000)])
 
     assert record.context == "3000000"
+
+
+SEES_THE_NEXT = """
+begin()
+while True:
+    asked = hear()
+    if isinstance(asked, protocol.Close): sys.exit(0)
+    is_first_case = asked.case.id.endswith("/a")
+    patience = 20 if asked.case.params.get("waits") else 0.2
+    there = bool(select.select([0], [], [], patience)[0]) if is_first_case else None
+    say(protocol.Failed(seq=asked.seq, message=f"the next one is there: {there}"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "large_input", "is_ahead"),
+    [
+        (0, False, True),
+        (protocol.INLINE_LIMIT, False, True),
+        (protocol.INLINE_LIMIT + 1, False, False),
+        (None, False, False),
+        (0, True, False),
+    ],
+)
+def test_the_next_short_case_waits_in_the_child_s_pipe(
+    stage: Stage, case: Make, nbytes: int | None, large_input: bool, is_ahead: bool
+) -> None:
+    from conformance.tensors import to_ref
+    from conformance.workload import NamedValue
+
+    stage.deadlines = protocol.Deadlines(open_s=5, compile_s=30, run_s=30)
+    stage.child(SEES_THE_NEXT)
+    first, second = (case(name, output_nbytes=nbytes, params={"waits": is_ahead}) for name in "ab")
+    if large_input:
+        assert second.workload is not None
+        inputs = [[NamedValue("x", to_ref(np.zeros(protocol.INLINE_LIMIT + 1, np.uint8)))]]
+        second = msgspec.structs.replace(second, workload=msgspec.structs.replace(second.workload, datasets=inputs))
+    records = stage.run([first, second])
+
+    assert [record.context for record in records] == [
+        f"the next one is there: {is_ahead}",
+        "the next one is there: None",
+    ]
+
+
+def test_a_case_that_waited_behind_a_crash_is_nobody_s_fault(stage: Stage, case: Make) -> None:
+    stage.child("begin()\nif is_first(): hear(); await_untaken(); os.abort()\nserve()")
+    records = stage.run([case(name, output_nbytes=0) for name in "abc"])
+
+    assert {short(record.case): len(record.attempts) for record in records} == {"a": 1, "b": 0, "c": 0}
+    assert len(records) == 3, "and none is lost"
+
+
+def test_nothing_waits_behind_a_case_that_has_been_in_trouble(stage: Stage, case: Make) -> None:
+    stage.deadlines = protocol.Deadlines(open_s=5, compile_s=30, run_s=30)
+    stage.child(SEES_THE_NEXT)
+    before = Attempt(outcome=Outcome.ERROR, detail="the disk was full")
+    records = stage.run(
+        [case(name, output_nbytes=0, params={}) for name in "ab"], attempts={"interface/session/a": [before]}
+    )
+
+    assert [record.context for record in records] == ["the next one is there: False", "the next one is there: None"]

@@ -54,6 +54,28 @@ def test_a_phase_that_came_back_late_is_a_time_out(stage: Stage, case: Make) -> 
     assert len(record.attempts) == 2
 
 
+CLOCKED = """
+from conformance.execution.stores import Clock
+hello(); clock = Clock(hear().stores["clock"]); opened()
+asked = hear()
+for phase in ("run", "compile", "run"):
+    time.sleep(0.4)
+    clock.write(asked.seq + OTHER, phase)
+say(observed(asked))
+hear()
+"""
+
+
+@pytest.mark.parametrize(("other", "outcome"), [(0, Outcome.FAIL), (1, Outcome.TIMEOUT)])
+def test_a_phase_in_shared_memory_restarts_the_clock_of_its_case(
+    stage: Stage, case: Make, other: int, outcome: Outcome
+) -> None:
+    stage.child(CLOCKED.replace("OTHER", str(other)))
+    (record,) = stage.run([case()])
+
+    assert record.outcome is outcome, "each phase keeps its own time: 0.2 s and a margin"
+
+
 def test_a_phase_that_does_not_exist_is_not_heard(stage: Stage, case: Make) -> None:
     stage.child(
         "begin(); asked = hear(); say(protocol.Phase(seq=asked.seq, phase='sing')); say(observed(asked)); serve()"
@@ -154,6 +176,33 @@ def test_a_region_outside_the_store_is_the_device_s_failure(stage: Stage, case: 
     (record,) = stage.run([case()])
 
     assert record.outcome is Outcome.FAIL
+
+
+DEEP_OUTSIDE = OUTSIDE.replace('NamedValue("y", ref)', 'NamedValue("y", SequenceRef([SequenceRef([ref])]))')
+
+
+def test_a_region_is_found_in_sequences_too(stage: Stage, case: Make) -> None:
+    stage.child(DEEP_OUTSIDE)
+    (record,) = stage.run([case()])
+
+    assert (record.outcome, record.output_digest) == (Outcome.FAIL, "")
+    assert "sent an impossible tensor" in record.reason
+
+
+RUNS_NOTHING = """
+begin(); asked = hear()
+say(observed(asked, observation=Observation(sessions=observed(asked).observation.sessions, has_witness=True)))
+hear()
+"""
+
+
+def test_a_device_that_runs_nothing_ends_the_run(stage: Stage, case: Make) -> None:
+    stage.child(RUNS_NOTHING)
+    placement = {"probe": "model/device-nodes", "provider": "P", "on_host_cpu": True, "is_host_cpu_allowed": True}
+    records = stage.run([case("a", check="placement", params=placement | {"allowed_host_ops": []}), case("b")])
+
+    assert [record.outcome for record in records] == [Outcome.FAIL]
+    assert stage.lost == "interface/session/a: the device was found, but runs nothing: K: refused"
 
 
 NO_SESSION = "begin(); say(observed(hear(), observation=Observation(has_witness=True))); hear()"

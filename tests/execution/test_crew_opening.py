@@ -83,10 +83,13 @@ os.abort()
 """
 
 
+@pytest.mark.parametrize("names", ["ab", "a"], ids=["before others", "last of all"])
 @pytest.mark.parametrize("kind", ["not-found", "rejected"])
-def test_a_crash_is_not_forgotten_when_the_device_never_opens_again(stage: Stage, case: Make, kind: str) -> None:
+def test_a_crash_is_not_forgotten_when_the_device_never_opens_again(
+    stage: Stage, case: Make, kind: str, names: str
+) -> None:
     stage.child(GONE.replace("KIND", repr(kind)))
-    records = stage.run([case("a"), case("b")])
+    records = stage.run([case(name) for name in names])
 
     outcomes = {short(record.case): record.outcome for record in records}
     assert outcomes.get("a") is Outcome.CRASH
@@ -169,14 +172,11 @@ def test_a_device_that_is_not_there_when_a_run_is_continued_was_not_lost_in_it(s
 
 # -- said twice -------------------------------------------------------------------------------------------------------
 
-HELLO_TWICE = """
-frame = protocol.encode(protocol.Hello(protocol=1, harness_version="0", pid=os.getpid(), versions={}))
-os.write(OUT, frame + frame); hear(); opened(); serve()
-"""
 
-
-def test_a_child_that_says_hello_twice_breaks_the_protocol_on_one_case(stage: Stage, case: Make) -> None:
-    stage.child(HELLO_TWICE)
+def test_a_child_that_says_hello_again_instead_of_opening_breaks_the_protocol_on_one_case(
+    stage: Stage, case: Make
+) -> None:
+    stage.child("hello(); hear(); hello(); hear()")
     (record,) = stage.run([case("a"), case("b")])
 
     assert record.outcome is Outcome.CRASH

@@ -96,6 +96,13 @@ def test_the_digest_is_of_names_types_shapes_and_bytes() -> None:
     assert judging.digest_outputs(renamed, NOWHERE) == inline
 
 
+@pytest.mark.parametrize(("store", "offset", "nbytes"), [("outbox", -4, 4), ("outbox", 4, -4), ("inputs", 0, 4)])
+def test_a_region_outside_its_store_has_no_digest(store: str, offset: int, nbytes: int) -> None:
+    outside = TensorRef("float32", (1,), None, store, offset, nbytes)
+
+    assert judging.digest_outputs(observed(to_ref(Y), outside), partial(stores, b"\0" * 16)) == ""
+
+
 def test_a_record_says_all_that_is_known() -> None:
     witness = Witness(source="assignment", nodes={"P": 1})
     attempt = Attempt(outcome=Outcome.CRASH, detail="once")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
+import time
 from collections.abc import Callable, Iterator
 
 import ml_dtypes
@@ -142,3 +144,82 @@ def test_an_array_of_the_case_before_holds_poison_and_not_the_old_answer(made: M
     writer.reserve("float32", (4,), poison=True)
 
     assert np.isnan(old).all()
+
+
+def test_what_somebody_has_mapped_to_write_to_cannot_be_sealed(made: Make) -> None:
+    fd = made(stores.unsealed("inputs"))
+    os.ftruncate(fd, 10)
+    with mmap.mmap(fd, 10), pytest.raises(HarnessError, match="the reference inputs cannot be sealed: "):
+        stores.fill_and_seal(fd, b"0123456789")
+
+
+def test_a_copy_may_be_inherited_before_it_is_full(made: Make) -> None:
+    fd = made(stores.unsealed("inputs"))
+    early = stores.Reader(fd)
+    assert bytes(early.view(0)) == b""
+    stores.fill_and_seal(fd, b"0123456789")
+
+    assert bytes(early.view(10)) == b"0123456789"
+    with pytest.raises(PermissionError):
+        os.pwrite(fd, b"x", 0)
+
+
+# -- the clock --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", stores.CLOCK_PHASES)
+def test_the_clock_tells_phase_and_moment_of_one_case(made: Make, phase: str) -> None:
+    fd = made(stores.region("clock"))
+    theirs, ours = stores.Clock(fd), stores.Clock(fd)
+    assert ours.read(7) == ("", 0.0)
+    before = time.monotonic()
+    theirs.write(7, phase)
+    told, since = ours.read(7)
+
+    assert told == phase
+    assert before <= since <= time.monotonic()
+    assert ours.read(8) == ("", 0.0), "it is another case's"
+    assert os.fstat(fd).st_size == struct.calcsize("<QQd")
+
+
+@pytest.mark.parametrize("phase", [2, 1 << 63])
+def test_a_phase_that_does_not_exist_is_none(made: Make, phase: int) -> None:
+    fd = made(stores.region("clock"))
+    clock = stores.Clock(fd)
+    os.pwrite(fd, struct.pack("<QQd", 7, phase, 1.0), 0)
+
+    assert clock.read(7) == ("", 0.0)
+
+
+@pytest.mark.parametrize("since", [-1.0, float("-inf"), float("nan")])
+def test_a_moment_that_cannot_have_been_is_none(made: Make, since: float) -> None:
+    fd = made(stores.region("clock"))
+    clock = stores.Clock(fd)
+    os.pwrite(fd, struct.pack("<QQd", 7, 1, since), 0)
+
+    assert clock.read(7) == ("", 0.0)
+
+
+@pytest.mark.parametrize("since", [1e300, float("inf")])
+def test_a_moment_to_come_is_now(made: Make, since: float) -> None:
+    fd = made(stores.region("clock"))
+    clock = stores.Clock(fd)
+    os.pwrite(fd, struct.pack("<QQd", 7, 1, since), 0)
+    told, moment = clock.read(7)
+
+    assert told == "run"
+    assert moment <= time.monotonic(), "a child cannot give itself more time than it asks for now"
+
+
+def test_a_word_that_is_being_written_is_read_again(made: Make) -> None:
+    clock = stores.Clock(made(stores.region("clock")))
+    whole = struct.pack("<QQd", 7, 1, 1.0)
+
+    class Flickering:
+        words = iter([whole[:8] + bytes(16), whole, whole])
+
+        def __getitem__(self, _: slice) -> bytes:
+            return next(self.words)
+
+    clock._map = Flickering()  # type: ignore[assignment]
+    assert clock.read(7) == ("run", 1.0)

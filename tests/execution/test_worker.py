@@ -19,6 +19,8 @@ from conformance.execution.worker import KEEPER, Worker
 
 LIMIT_S = 20.0
 """By far longer than anything here takes: a bound, not a measure."""
+UNTIL_TOLD = "while not os.path.exists(os.environ['STATE']): time.sleep(0.01)"
+"""Lets a child live until this test has sent all that it means to send."""
 Begin = Callable[..., Worker]
 
 
@@ -130,29 +132,44 @@ def test_a_host_that_keeps_pipes_short_is_no_obstacle(begin: Begin, monkeypatch:
 )
 @pytest.mark.parametrize("size", [10, 300_000], ids=["small", "larger than the pipe"])
 def test_a_message_that_a_dead_child_left_untouched_is_known(
-    begin: Begin, case: Make, script: str, size: int, taken: bool
+    begin: Begin, stage: Stage, case: Make, script: str, size: int, taken: bool
 ) -> None:
-    one = begin(f"hello(); {script}; os.abort()")
+    one = begin(f"hello(); {script}\n{UNTIL_TOLD}\nos.abort()")
     heard(one)
     one.measure(1, case(why="x" * size), protocol.Deadlines())
-    while size > 65536 and script == "hear()" and one.wants_write:
-        select.select([], [one.stdin], [], LIMIT_S)
+    while script == "hear()" and one.wants_write:
+        assert select.select([], [one.stdin], [], LIMIT_S)[1]
         one.flush()
+    (stage.folder / "state").touch()
     await_end(one)
 
-    assert one.has_taken_all == taken
+    assert one.has_taken(1) == taken
     assert one.wait_status().signal == signal.SIGABRT
 
 
-def test_only_the_last_message_has_to_have_been_touched(begin: Begin) -> None:
-    one = begin("hello(); hear(); hello(); await_untaken(); os.abort()")
+@pytest.mark.parametrize(
+    ("script", "taken"),
+    [
+        ("await_untaken()", {1: False, 2: False}),
+        ("await_untaken(); os.read(0, 1)", {1: False, 2: True}),
+        ("hear()", {1: False, 2: True}),
+        ("hear(); await_untaken(); os.read(0, 1)", {1: True, 2: True}),
+        ("hear(); hear()", {1: True, 2: True}),
+    ],
+)
+def test_which_of_two_messages_a_dead_child_had_begun_to_read_is_known(
+    begin: Begin, stage: Stage, case: Make, script: str, taken: dict[int, bool]
+) -> None:
+    one = begin(f"hello(); hear(); hello()\n{UNTIL_TOLD}\n{script}; os.abort()")
     heard(one)
-    one.ask_to_close()
+    one.ask_to_close()  # read and done with: it does not count
     heard(one)
-    one.ask_to_close()
+    for seq in (1, 2):
+        one.measure(seq, case(why="x" * (100 * seq)), protocol.Deadlines())
+    (stage.folder / "state").touch()
     await_end(one)
 
-    assert not one.has_taken_all
+    assert {last: one.has_taken(last) for last in (1, 2)} == taken
 
 
 def test_a_child_that_has_stopped_listening_cannot_stop_the_parent(begin: Begin) -> None:

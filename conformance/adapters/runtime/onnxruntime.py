@@ -24,6 +24,11 @@ from conformance.tensors import BITS_OF_PACKED, DTYPES, ONNX_TYPE_OF, Array, Val
 HOST_PROVIDER = "CPUExecutionProvider"
 PLAIN = frozenset(name for name in DTYPES if DTYPES[name].isbuiltin == 1) - {"complex64", "complex128"}
 """Tensor types that ONNX Runtime binds from and to numpy by itself; all others need typed OrtValues."""
+_IDENTITY = (
+    b'\x08\x07\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
+"""A ModelProto with one Identity of float32[1], opset 13: the child has no onnx to make one with."""
 _RUNTIME_NAMES = {"float": "float32", "double": "float64"}
 _NAME_OF_ONNX = {number: name for name, number in ONNX_TYPE_OF.items()}
 
@@ -172,6 +177,10 @@ class Adapter(RuntimeAdapter):
         options = self.ort.SessionOptions()
         for key, value in self.options.session_options.items():
             _set_session_option(self.ort, options, key, value)
+        try:  # what is only read when a session is made
+            self.ort.InferenceSession(_IDENTITY, options, providers=[HOST_PROVIDER])
+        except Exception as error:  # noqa: BLE001 - the runtime has an exception type for every status
+            raise UsageError(f"runtime.session_options: onnxruntime rejects them: {error}") from None
 
     def _plugin_library(self) -> str | None:
         if self.options.library is not None:
@@ -347,7 +356,10 @@ def _device_key(device: Any) -> tuple[str, str, int, int]:
 
 def _set_session_option(ort: Any, options: Any, key: str, value: str | int | float | bool) -> None:
     if "." in key:
-        options.add_session_config_entry(key, _option_text(value))
+        try:
+            options.add_session_config_entry(key, _option_text(value))
+        except Exception as error:  # noqa: BLE001 - the runtime has an exception type for every status
+            raise UsageError(f"runtime.session_options.{key[:40]}: {error}") from None
         return
     if key.startswith("_") or not hasattr(options, key) or callable(getattr(options, key)):
         known = ", ".join(

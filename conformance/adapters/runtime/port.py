@@ -176,7 +176,7 @@ def materialise(value: object) -> Value:
     if isinstance(value, list | tuple):
         return [materialise(item) for item in value]
     if isinstance(value, np.generic):
-        return np.asarray(value)
+        return _plain(np.asarray(value))
     if isinstance(value, str | bytes):
         return np.asarray(value, dtype=object)
     if hasattr(value, "__array__"):

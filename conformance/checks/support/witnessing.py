@@ -41,7 +41,7 @@ def judge_placement(witnesses: Sequence[Witness], provider: str, *, allowed_host
                 Outcome.FAIL, f"not on {provider}: the {witness.source} shows {_spread(witness)}", measurements
             )
     for witness in with_nodes:
-        strangers = sorted(set(witness.nodes) - {provider, HOST_PROVIDER})
+        strangers = sorted({name for name, count in witness.nodes.items() if count} - {provider, HOST_PROVIDER})
         if strangers:
             text = f"the {witness.source} shows nodes on {', '.join(strangers)}, which is not the device under test"
             return Placement(Outcome.FAIL, text, measurements)
