@@ -34,6 +34,7 @@ from conformance.adapters.runtime import adapter_class
 from conformance.checks.support.port import Planned
 from conformance.execution.pool import Observed, Opened, Pool, Task
 from conformance.execution.protocol import LARGE_OUTPUT, Deadlines
+from conformance.execution.stores import sealed_copy
 from conformance.execution.worker import Launch
 from conformance.records import Case
 from conformance.reference import probes
@@ -216,7 +217,7 @@ def main() -> None:
             scratch=folder,
             env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
             memory_mb=loaded.category.caps.host_memory_mb,
-            inputs_fd=None,
+            inputs_fd=sealed_copy("inputs", b""),
         )
         inside, isolated = Inside(kind(kind.read_options(options), folder)), Isolated(launch)
         try:

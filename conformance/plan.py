@@ -17,6 +17,7 @@ from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
 from conformance.profile.conditions import evaluate
 from conformance.profile.declares import Declarations, Operators
 from conformance.records import Basis
+from conformance.tally import Book, count_out, open_book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,10 +43,12 @@ class Plan(NamedTuple):
     states: list[State]
     not_selected: int
     pinned: list[tuple[str, str]]
-    denominators: dict[str, dict[str, str]]
-    """Coverage name → case id → what it covers, over the whole suite, whatever is selected."""
+    denominators: dict[str, dict[str, tuple[str, ...]]]
+    """Coverage name → case id → all that it covers, over the whole suite, whatever is selected."""
     level: str
     selection: str
+    claims: Book = Book()
+    """What the profile claims and which cases could show it, whatever is selected."""
 
     @property
     def digest(self) -> str:
@@ -173,9 +176,14 @@ def build(
         states=states,
         not_selected=len(everything) - len(chosen),
         pinned=[(e.case_id, f"{e.invalid} ({e.reference})") for e in suite.entries if e.invalid] if suite else [],
-        denominators=_denominators(suite) if suite else {},
+        denominators=count_out(suite.entries) if suite else {},
         level=level,
         selection=selection,
+        claims=open_book(
+            loaded.claims,
+            suite.entries if suite else (),
+            {one.case.id: one.case.basis is not Basis.UNCLAIMED for one in everything},
+        ),
     )
 
 
@@ -204,13 +212,3 @@ def _merge(merged: dict[str, Planned], planned: Planned) -> None:
         stronger.case, requirements=tuple(sorted(serves)), smoke=planned.case.smoke or before.case.smoke
     )
     merged[case.id] = stronger._replace(case=case)
-
-
-def _denominators(suite: Any) -> dict[str, dict[str, str]]:
-    operators, typed = {}, {}
-    for entry in suite.entries:
-        area, subject, kind, _ = entry.case_id.split("/", 3)
-        if area == "operators" and entry.kind == "node":
-            operators[entry.case_id] = subject
-            typed[entry.case_id] = f"{subject}/{kind}"
-    return {"operators": operators, "operators × type": typed}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 64 * 1024
 _KEY = rb"""(?:^|[{,])[ \t]*["']?%s["']?[ \t]*:"""
-_CLAIMED = tuple(re.compile(_KEY % key, re.MULTILINE) for key in (b"conformance", b"device"))
 XDIST = (
     "a device is tested by one process at a time, and pytest-xdist would make several: run without -n "
     "(the harness has workers of its own: `bench: {workers: N}` in a file for --conformance-bench)"
@@ -59,7 +58,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
             head = stream.read(HEAD_BYTES)
     except OSError:
         return None
-    return ProfileFile.from_parent(parent, path=file_path) if all(key.search(head) for key in _CLAIMED) else None
+    return ProfileFile.from_parent(parent, path=file_path) if is_claimed(head) else None
+
+
+def is_claimed(head: bytes) -> bool:
+    """Return whether YAML that begins so is a device profile: it has the keys `conformance` and `device`."""
+    return all(re.search(_KEY % key, head, re.MULTILINE) for key in (b"conformance", b"device"))
 
 
 @pytest.fixture(scope="session")
@@ -159,11 +163,13 @@ class ProfileFile(pytest.File):
             plan, _ = make_plan(loaded, level=self.config.getoption("--conformance-level"), progress=self._tell_once)
         except ConformanceError as error:
             raise self.CollectError(str(error)) from error
+        marks: dict[str, pytest.MarkDecorator] = {}
         for area in sorted({planned.case.area for planned in plan.cases}):
             self.config.addinivalue_line("markers", f"{area}: cases of that area of a device profile")
+            marks[area] = getattr(pytest.mark, area)
         for planned in plan.cases:
             item = CaseItem.from_parent(self, name=planned.case.id)
-            item.add_marker(planned.case.area)
+            item.add_marker(marks[planned.case.area])
             yield item
         for state in plan.states:
             if state.unplanned and state.requirement.level == "MUST":

@@ -239,6 +239,51 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     passed: int
 
 
+class ClaimResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One operator version on one type where claim and device differ."""
+
+    subject: str
+    """`ai.onnx.Max-13(int16)`; for cases of no single operator their kind: `pytorch-converted(float32)`."""
+    basis: Basis
+    """Of `case`: `declared` or `required` where it is over-claimed, `unclaimed` where it is under-claimed."""
+    cases: int
+    """Cases of the run that `counts` counts: the claimed ones, or for under-claimed the unclaimed ones."""
+    counts: dict[str, int]
+    """Over-claimed: by outcome. Under-claimed: by what the device did when the cases were tried."""
+    case: str
+    """The first case that shows it."""
+    reason: str
+    """Over-claimed: why that case is not met. Under-claimed: why it is not claimed."""
+    waived: bool = False
+    """True where a waiver names every case of it that is not met."""
+
+
+class UntestedClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator version or a type that the profile claims and of which the run shows nothing."""
+
+    name: str
+    kind: str
+    """`operator` or `type`."""
+    why: str
+    """`no case exists`, `invalid upstream`, `outside the claims`, `not selected`, `not reached` or `nothing shown`."""
+    cases: int
+    """Cases that would test it, those outside the claims and invalid ones included."""
+
+
+class ClaimsResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the profile claims beside what the device did, over the planned cases; see docs/outcomes.md."""
+
+    operators: int = 0
+    """Operator versions that the profile claims."""
+    types: int = 0
+    """Tensor types that the profile claims."""
+    over_claimed: tuple[ClaimResult, ...] = ()
+    """Declared or required, and not met; those that are waived last."""
+    under_claimed: tuple[ClaimResult, ...] = ()
+    """Not claimed, and every unclaimed case of it works."""
+    untested: tuple[UntestedClaim, ...] = ()
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the run concludes about the device."""
 
@@ -254,6 +299,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     requirements: tuple[RequirementResult, ...]
     counts: dict[str, int]
     coverage: tuple[Coverage, ...] = ()
+    claims: ClaimsResult = ClaimsResult()
+    """Over-claimed, under-claimed, and claimed without a test; in a partial run by the selected cases alone."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

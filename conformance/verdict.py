@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conformance.errors import EXIT_CONDITIONAL, EXIT_CONFORMANT, EXIT_INCOMPLETE, EXIT_NON_CONFORMANT
-from conformance.records import CLASS_OF, Coverage, Outcome, OutcomeClass, Record, RequirementResult, Verdict
+from conformance.records import CLASS_OF, Outcome, OutcomeClass, Record, RequirementResult, Verdict
+from conformance.tally import cover, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,7 +96,8 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
         summary=_summarise(name, results, is_partial),
         requirements=results,
         counts=_counts(records),
-        coverage=_cover(plan, records),
+        coverage=cover(plan.denominators, records),
+        claims=weigh(plan.claims, records),
     )
 
 
@@ -179,18 +181,3 @@ def _summarise(name: str, results: tuple[RequirementResult, ...], is_partial: bo
 def _counts(records: Sequence[Record]) -> dict[str, int]:
     counted = Counter(record.outcome for record in records)
     return {outcome.value: counted[outcome] for outcome in Outcome if counted[outcome]}
-
-
-def _cover(plan: Plan, records: Sequence[Record]) -> tuple[Coverage, ...]:
-    outcome_of = {record.case: record.outcome for record in records}
-    covers = []
-    for name, members in plan.denominators.items():
-        claimed: dict[str, bool] = {}
-        for case, member in members.items():
-            outcome = outcome_of.get(case, Outcome.UNSUPPORTED)
-            if outcome is not Outcome.UNSUPPORTED:
-                claimed[member] = claimed.get(member, True) and outcome is Outcome.PASS
-        covers.append(
-            Coverage(name=name, total=len(set(members.values())), claimed=len(claimed), passed=sum(claimed.values()))
-        )
-    return tuple(covers)

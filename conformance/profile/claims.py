@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from conformance.profile.declares import Declarations, Exclusion
+from conformance.profile.onnx_operators import is_deprecated, operators_of, versions_of
 from conformance.profile.terms import DEFAULT_DOMAIN, OperatorUse, Term, spelled
 
 __all__ = ["Claims", "OperatorUse", "is_host_op_allowed"]
@@ -32,6 +33,40 @@ class Claims:
                 self._included.setdefault((term.domain, term.op), []).append(term)
         for exclusion in declares.operators.exclude:
             self._excluded.setdefault((exclusion.term.domain, exclusion.term.op), []).append(exclusion)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The claimed tensor types, sorted."""
+        return tuple(sorted(self._types))
+
+    def operator_versions(self) -> tuple[str, ...]:
+        """Return every claimed operator version, `ai.onnx.Max-13`, sorted by domain, operator and version.
+
+        An exclusion or inclusion that names attributes or types concerns a part of an operator version; the version is
+        claimed then. Versions that ONNX itself deprecates are not. Operators that ONNX does not define have the version
+        that their term names, or none.
+        """
+        found = []
+        for domain, (low, high) in sorted(self._opsets.items()):
+            known = operators_of(domain) or {}
+            named = known if self._includes_all else {op for of, op in self._included if of == domain}
+            for op in sorted(named if self._has_operators else ()):
+                versions = versions_of(domain, op)
+                if not versions:
+                    terms = self._included.get((domain, op), [])
+                    found += [f"{domain}.{op}" + (f"-{one.since_version}" if one.since_version else "") for one in terms]
+                for since, following in zip(versions, [*versions[1:], high + 1], strict=True):
+                    is_in_range = since <= high and following > low and not is_deprecated(domain, op, since)
+                    if is_in_range and self._is_version_claimed(domain, op, since):
+                        found.append(f"{domain}.{op}-{since}")
+        return tuple(dict.fromkeys(found))
+
+    def _is_version_claimed(self, domain: str, op: str, since: int) -> bool:
+        included, excluded = self._included.get((domain, op), ()), self._excluded.get((domain, op), ())
+        if not self._includes_all and all(term.since_version not in (None, since) for term in included):
+            return False
+        whole = (one.term for one in excluded if not one.term.attributes and not one.term.types)
+        return all(term.since_version not in (None, since) for term in whole)
 
     def why_unclaimed(
         self, opset_imports: Mapping[str, int], uses: Sequence[OperatorUse], types: Collection[str]

@@ -53,13 +53,22 @@ def default_of(domain: str, op: str, since_version: int, attribute: str) -> Attr
     return (operators_of(domain) or {}).get(op, {}).get(str(since_version), {}).get(attribute)
 
 
+def is_deprecated(domain: str, op: str, since_version: int) -> bool:
+    """Return whether ONNX took the operator back with this version: no model of that opset may hold it."""
+    taken_back: dict[str, dict[str, int]] = _load()["deprecated"]
+    return taken_back.get(domain, {}).get(op) == since_version
+
+
 def build_table() -> dict[str, Any]:
     """Return the table as the installed onnx gives it."""
     import onnx
     from onnx import defs
 
     domains: Table = {}
-    for schema in defs.get_all_schemas_with_history():
+    deprecated: dict[str, dict[str, int]] = {}
+    for schema in sorted(defs.get_all_schemas_with_history(), key=lambda one: (one.domain, one.name)):
+        if schema.deprecated:
+            deprecated.setdefault(schema.domain or "ai.onnx", {})[schema.name] = schema.since_version
         versions = domains.setdefault(schema.domain or "ai.onnx", {}).setdefault(schema.name, {})
         versions[str(schema.since_version)] = {
             name: _default(attribute.default_value) for name, attribute in sorted(schema.attributes.items())
@@ -70,7 +79,7 @@ def build_table() -> dict[str, Any]:
         }
         for domain, ops in sorted(domains.items())
     }
-    return {"onnx": onnx.__version__, "domains": ordered}
+    return {"onnx": onnx.__version__, "deprecated": deprecated, "domains": ordered}
 
 
 def _default(attribute: Any) -> AttributeDefault:
@@ -92,7 +101,7 @@ def _default(attribute: Any) -> AttributeDefault:
 
 def render_table(table: dict[str, Any]) -> str:
     """Return the table as JSON text with one operator per line."""
-    lines = ["{", f' "onnx": {json.dumps(table["onnx"])},', ' "domains": {']
+    lines = ["{", f' "onnx": {json.dumps(table["onnx"])},', f' "deprecated": {json.dumps(table["deprecated"])},', ' "domains": {']
     domains: Table = table["domains"]
     for number, (domain, ops) in enumerate(domains.items(), 1):
         lines.append(f"  {json.dumps(domain)}: {{")
