@@ -76,7 +76,7 @@ def run_process(command: Command) -> Timed:
         process = subprocess.Popen(
             command.argv,
             cwd=command.folder,
-            env={**os.environ, **command.env},
+            env={**_usual_environment(), **command.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -97,6 +97,11 @@ def run_process(command: Command) -> Timed:
     if code not in command.accepted:
         raise RuntimeError("\n".join([f"{command.name} ended with {code}; the end of what it said:", *lines[-20:]]))
     return Timed(wall, peak_kb / 1024, code, lines[-1] if lines else "")
+
+
+def _usual_environment() -> dict[str, str]:
+    """Return the environment, with Python's bytecode cached as it is after any installation: some hosts forbid it."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _peak_kb(pid: int) -> int:
