@@ -40,6 +40,7 @@ def main() -> None:
       conformance init --category accelerator-card > my-card.yaml
       conformance check my-card.yaml
       conformance run my-card.yaml --level smoke
+      conformance explain IF-001
 
     \b
     Exit codes of `run`: 0 conformant (or a clean partial run), 10 conformant with waivers, 20 non-conformant,
@@ -136,6 +137,30 @@ def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
     click.echo(
         f"{len(plan.cases)} cases, {plan.not_selected} not selected, {len(plan.pinned)} invalid upstream", err=True
     )
+
+
+@main.command()
+@click.argument("key", metavar="ID")
+@click.argument("profile", default=DEFAULT_PROFILE)
+def explain(key: str, profile: str) -> None:
+    """Explain a requirement or a case of PROFILE: where it comes from, why it applies, what it uses, how it is judged.
+
+    ID is the id of a requirement, as the summary of a run shows it, or of a case, as `conformance list` shows it.
+
+    \b
+    Examples:
+      conformance explain IF-001
+      conformance explain PL-001 my-card.yaml
+      conformance explain operators/ai.onnx.Conv-22/float32/test_basic_conv_with_padding
+    """
+    from conformance.explain import Known
+    from conformance.explain import explain as explained
+    from conformance.prepare import make_plan, prepare
+
+    loaded, _ = prepare(profile)
+    plan, context = make_plan(loaded)
+    for line in explained(key, Known(profile, loaded, plan, context.loaded_suite)):
+        click.echo(line)
 
 
 @main.command()

@@ -17,7 +17,7 @@ from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
 from conformance.profile.conditions import evaluate
 from conformance.profile.declares import Declarations, Operators
 from conformance.records import Basis
-from conformance.tally import Book, count_out, open_book
+from conformance.tally import Book, count_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -179,10 +179,11 @@ def build(
         denominators=count_out(suite.entries) if suite else {},
         level=level,
         selection=selection,
-        claims=open_book(
-            loaded.claims,
-            suite.entries if suite else (),
-            {one.case.id: one.case.basis is not Basis.UNCLAIMED for one in everything},
+        claims=Book(
+            operators=loaded.claims.operator_versions(),
+            types=loaded.claims.types,
+            entries=suite.entries if suite else (),
+            is_claimed={one.case.id: one.case.basis is not Basis.UNCLAIMED for one in everything},
         ),
     )
 

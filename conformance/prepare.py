@@ -77,6 +77,7 @@ def target_of(loaded: LoadedProfile) -> Target:
     return Target(
         provider=profile.runtime.provider or profile.runtime.device or "",
         on_host_cpu=hardware == "cpu",
+        takes_zero_size=bool(profile.declares.shapes and profile.declares.shapes.zero_size),
         is_host_cpu_allowed=loaded.category.caps.host_cpu == "allowed",
         hardware=hardware,
         driver=profile.device.driver or "",

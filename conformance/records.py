@@ -62,6 +62,10 @@ class Basis(enum.StrEnum):
     UNCLAIMED = "unclaimed"
 
 
+SHARED = 3
+"""`Case.order` of what comes after the gate and may share the workers with the operators."""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to be shown, as planned. `id` is ASCII and never changes: `area/subject/variant…`."""
 
@@ -72,7 +76,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     basis: Basis = Basis.DECLARED
     smoke: bool = False
     order: int = 1
-    """0 for the cases that come first because nothing else makes sense without them."""
+    """0 for the cases that come first because nothing else makes sense without them, `SHARED` for those that can wait."""
     cost_ms: float = 1.0
     """Rough expected duration, for longest-first scheduling; never judged."""
     output_nbytes: int | None = None

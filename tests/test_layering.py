@@ -19,6 +19,7 @@ ROOMS = [
     "reference",
     "adapters.runtime.port",  # the two ports are types that the plan hands on without knowing their implementations
     "checks.support.port",
+    "tally",
     "plan",
     "adapters",
     "checks",
@@ -26,6 +27,7 @@ ROOMS = [
     "verdict",
     "reports",
     "prepare",
+    "explain",
     "conduct",
     "device",
     "pytest_plugin",
@@ -42,8 +44,10 @@ IGNORANCE = {
     "adapters": {"profile", "reference", "plan", "checks", "execution"},
     "checks": {"profile", "plan", "execution", "reports"},
     "execution": {"profile", "plan", "verdict", "reports"},
+    "tally": {"reference", "plan", "adapters", "checks", "execution", "verdict", "reports"},
     "verdict": {"profile", "reference", "adapters", "checks", "execution", "reports"},
     "reports": {"profile", "reference", "plan", "adapters", "checks", "execution"},
+    "explain": {"reference", "adapters", "checks", "execution", "verdict"},
 }
 """What a room knows nothing of, whatever the order of the rooms would allow."""
 HEAVY_IN_CHILD = {"pydantic", "onnx", "rich", "click", "yaml", "pytest", "junit_xml"}

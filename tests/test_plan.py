@@ -16,7 +16,15 @@ from conformance.profile.conditions import Condition
 from conformance.profile.loader import LoadedProfile, load_device
 from conformance.records import Basis, Case
 
-TARGET = Target(provider="P", on_host_cpu=True, is_host_cpu_allowed=True, hardware="cpu", driver="", binding={})
+TARGET = Target(
+    provider="P",
+    on_host_cpu=True,
+    is_host_cpu_allowed=True,
+    takes_zero_size=True,
+    hardware="cpu",
+    driver="",
+    binding={},
+)
 Cases = Callable[[Requested], Iterable[Planned]]
 
 
@@ -204,7 +212,11 @@ def test_the_digest_is_of_what_is_planned_and_how_it_is_judged(build: Callable[.
 
 def test_coverage_and_pins_come_from_the_whole_suite(build: Callable[..., planning.Plan]) -> None:
     def entry(name: str, kind: str = "node", invalid: str = "") -> Any:
-        return SimpleNamespace(case_id=name, kind=kind, invalid=invalid, reference="ref")
+        add = SimpleNamespace(
+            domain="ai.onnx", op_type="Add", since_version=14, key="ai.onnx.Add-14", attributes={"axis": 1}
+        )
+        given = {"case_id": name, "kind": kind, "invalid": invalid, "reference": "ref"}
+        return SimpleNamespace(**given, uses=[add], types=("float32",), expanded=False)
 
     suite = SimpleNamespace(
         entries=[
@@ -213,10 +225,22 @@ def test_coverage_and_pins_come_from_the_whole_suite(build: Callable[..., planni
             entry("models/light/float32/x", kind="real"),
         ]
     )
-    plan = build([requirement("R-1")], lambda r: [case("a/b", r)], suite=suite)
+    planned = "operators/ai.onnx.Add-14/float32/test_add"
+    plan = build(
+        [requirement("R-1")],
+        lambda r: [case(planned, r), case("a/b", r, basis=Basis.UNCLAIMED)],
+        suite=suite,
+        selection="a/b",
+    )
     assert plan.pinned == [("operators/ai.onnx.Add-14/float32/test_bad", "judges zero (ref)")]
-    assert set(plan.denominators["operators"].values()) == {"ai.onnx.Add-14"}
-    assert set(plan.denominators["operators × type"].values()) == {"ai.onnx.Add-14/float32"}
+    assert set(plan.denominators["operators"].values()) == {("ai.onnx.Add-14",)}
+    assert set(plan.denominators["operators × type"].values()) == {("ai.onnx.Add-14/float32",)}
+    valued = plan.denominators["operators × type × attribute value"]
+    assert set(valued.values()) == {("ai.onnx.Add-14/float32/axis=1",)}
+    assert plan.claims.is_claimed == {planned: True, "a/b": False}, "selected or not"
+    assert plan.claims.entries is suite.entries
+    assert "float32" in plan.claims.types
+    assert "ai.onnx.Add-14" in plan.claims.operators
 
 
 def test_the_context_answers_from_the_declarations(reference_cpu: LoadedProfile) -> None:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.plan import Plan, State
-from conformance.records import CLASS_OF, Outcome, OutcomeClass, Record, Verdict
+from conformance.records import CLASS_OF, ClaimsResult, Outcome, OutcomeClass, Record, Verdict
+from conformance.tally import Book
 from conformance.verdict import ORDER, PLACEMENT_CASE, Standing, Waiver, apply_waivers, conclude, fold
 
 CERTIFIABLE = Standing(certifiable=True, why_not="", eligibility="named: accelerator-card")
@@ -296,10 +297,22 @@ def test_books_that_do_not_close_are_a_bug(kept: list[str]) -> None:
 
 
 def test_coverage_counts_over_the_whole_suite_whatever_was_selected() -> None:
-    members = {"a": "Add", "b": "Add", "c": "Mul", "d": "Sub", "not-selected": "Div"}
+    members = {"a": ("Add",), "b": ("Add", "Pow"), "c": ("Mul",), "d": ("Sub",), "not-selected": ("Div",)}
     records = [record("a"), record("b", Outcome.FAIL), record("c"), record("d", Outcome.UNSUPPORTED)]
     (coverage,) = judged(records, denominators={"operators": members}).coverage
-    assert (coverage.total, coverage.claimed, coverage.passed) == (4, 2, 1)
+    assert (coverage.total, coverage.claimed, coverage.passed) == (5, 3, 1)
+
+
+def test_claims_are_weighed_by_the_plans_book_and_decide_nothing() -> None:
+    failing = record("operators/ai.onnx.Add-14/int8/x", Outcome.FAIL, reason="off by one")
+    use = SimpleNamespace(domain="ai.onnx", op_type="Add", since_version=14, key="ai.onnx.Add-14")
+    entry = SimpleNamespace(case_id=failing.case, uses=[use], types=("int8",), invalid="")
+    book = Book(operators=("ai.onnx.Add-14", "ai.onnx.Mul-14"), entries=[entry], is_claimed={failing.case: True})
+    claims = judged([failing], claims=book).claims
+    assert [one.subject for one in claims.over_claimed] == ["ai.onnx.Add-14(int8)"]
+    assert [(one.name, one.why) for one in claims.untested] == [("ai.onnx.Mul-14", "no case exists")]
+    assert judged([record("a")], claims=book).name == "CONFORMANT", "what was not tested is told, not judged"
+    assert judged([record("a")]).claims == ClaimsResult()
 
 
 def test_a_verdict_survives_json() -> None:

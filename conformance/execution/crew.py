@@ -24,7 +24,7 @@ from conformance.execution.judging import (
 )
 from conformance.execution.protocol import Deadlines
 from conformance.execution.slot import Broken, Faulted, NotOpened, Observed, Opened, Task, Untaken
-from conformance.records import Attempt, Basis, Identity, Judgement, Outcome, Record
+from conformance.records import SHARED, Attempt, Basis, Identity, Judgement, Outcome, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -114,8 +114,8 @@ class Crew:
 
     def _run_claimed(self, tasks: list[Task], *, has_unclaimed: bool) -> Iterator[Record]:
         last = [task for task in tasks if task.planned.case.at_end]
-        gate = [task for task in tasks if task.planned.case.check != "operators" and task not in last]
-        rest = [task for task in tasks if task.planned.case.check == "operators"]
+        rest = [task for task in tasks if task.planned.case.check == "operators" or task.planned.case.order >= SHARED]
+        gate = [task for task in tasks if task not in last and task not in rest]
         yield from self._work(gate, 1)
         yield from self._work_repeats()
         rest.sort(key=lambda task: -task.planned.case.cost_ms)

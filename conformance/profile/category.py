@@ -29,6 +29,8 @@ CHECK_PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
     "session": {},
     "placement": {},
     "operators": {"scope": ("declared", "minimum")},
+    "interface": {"scope": ("sessions", "shapes")},
+    "must-reject": {},
 }
 """The parameters of the checks that exist, with the values each may have. A check that is not here comes later."""
 

@@ -54,7 +54,10 @@ class Claims:
                 versions = versions_of(domain, op)
                 if not versions:
                     terms = self._included.get((domain, op), [])
-                    found += [f"{domain}.{op}" + (f"-{one.since_version}" if one.since_version else "") for one in terms]
+                    found += [
+                        f"{domain}.{op}" + (f"-{one.since_version}" if one.since_version else "") for one in terms
+                    ]
+                    continue
                 for since, following in zip(versions, [*versions[1:], high + 1], strict=True):
                     is_in_range = since <= high and following > low and not is_deprecated(domain, op, since)
                     if is_in_range and self._is_version_claimed(domain, op, since):

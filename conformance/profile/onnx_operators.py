@@ -101,7 +101,12 @@ def _default(attribute: Any) -> AttributeDefault:
 
 def render_table(table: dict[str, Any]) -> str:
     """Return the table as JSON text with one operator per line."""
-    lines = ["{", f' "onnx": {json.dumps(table["onnx"])},', f' "deprecated": {json.dumps(table["deprecated"])},', ' "domains": {']
+    lines = [
+        "{",
+        f' "onnx": {json.dumps(table["onnx"])},',
+        f' "deprecated": {json.dumps(table["deprecated"])},',
+        ' "domains": {',
+    ]
     domains: Table = table["domains"]
     for number, (domain, ops) in enumerate(domains.items(), 1):
         lines.append(f"  {json.dumps(domain)}: {{")

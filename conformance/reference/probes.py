@@ -69,6 +69,12 @@ def matmul_relu(salt: int) -> tuple[dict[str, Array], list[Array]]:
     return {"a": a, "b": b}, [np.maximum(a @ b, np.float32(0))]
 
 
+def matmul_relu_batch(rows: int, salt: int) -> tuple[dict[str, Array], list[Array]]:
+    """Return inputs and exact outputs of `matmul_relu_batch` with a batch of `rows`, which may be 0."""
+    a, b = small_integers((rows, 16), salt), small_integers((16, 8), salt + 1)
+    return {"a": a, "b": b}, [np.maximum(a @ b, np.float32(0))]
+
+
 def four_outputs(salt: int) -> tuple[dict[str, Array], list[Array]]:
     """Return inputs and exact outputs of `four_outputs`: sum, difference, product, turned."""
     a, b = small_integers((4, 6), salt), small_integers((4, 6), salt + 1)

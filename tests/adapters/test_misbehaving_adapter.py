@@ -143,7 +143,10 @@ def test_a_hang_ignores_the_polite_signal(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_unknown_behaviour_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no 'sing'; known are abort, allocate, babble, .*wrong-value"):
+    with pytest.raises(
+        UsageError,
+        match="there is no 'sing'; known are abort, accept-malformed, alias-outputs, allocate, babble, .*wrong-value",
+    ):
         opened(tmp_path, "sing")
 
 

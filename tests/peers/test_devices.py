@@ -132,6 +132,8 @@ def test_onnx_backend_module_runs_and_cannot_show_placement(run_device, tmp_path
     assert {r["outcome"] for c, r in claimed.items() if c.startswith("operators/")} == {"PASS"}
     assert set(ran.outcomes("interface/").values()) == {"PASS"}
     assert ran.records[PLACEMENT]["outcome"] == "UNMEASURED"
-    assert ran.code == 30
+    assert ran.requirement("PL-001")["result"] == "open"
+    assert ran.requirement("MR-001")["result"] == "not met", "the evaluator computes what it should refuse"
+    assert ran.code == 20
     assert ran.result["verdict"]["placement_shown"] is False
     assert "placement not shown" in ran.text

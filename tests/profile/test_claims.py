@@ -124,3 +124,58 @@ def test_the_host_may_run_integer_arithmetic_and_no_float() -> None:
     assert is_host_op_allowed(allowed, "Shape", []), "put in by the runtime"
     assert not is_host_op_allowed(allowed, "Cast", []), "a condition that cannot be looked at does not hold"
     assert not is_host_op_allowed(allowed, "Concat", [])
+
+
+# -- all that is claimed ----------------------------------------------------------------------------------------------
+
+
+def versions(opsets: dict[str, tuple[int, int]], include: object, *exclude: str) -> tuple[str, ...]:
+    """The operator versions that such declarations claim."""
+    operators = Operators.model_validate({"include": include, "exclude": list(exclude)})
+    return Claims(Declarations(opsets=opsets, types=("float32",), operators=operators)).operator_versions()
+
+
+@pytest.mark.parametrize(
+    ("opsets", "claimed"),
+    [
+        ((1, 28), ("Add-1", "Add-6", "Add-7", "Add-13", "Add-14")),
+        ((8, 13), ("Add-7", "Add-13")),  # 7 is in force in opset 8
+        ((14, 14), ("Add-14",)),
+        ((20, 28), ("Add-14",)),
+    ],
+)
+def test_versions_in_force_within_the_opsets_are_claimed(opsets: tuple[int, int], claimed: tuple[str, ...]) -> None:
+    assert versions({"ai.onnx": opsets}, ["Add"]) == tuple(f"ai.onnx.{one}" for one in claimed)
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "claimed"),
+    [
+        ("Relu-13", (), {13}),
+        ("Relu(float32)", (), {13, 14}),  # a part of each
+        ("Relu", ("Relu-13",), {14}),
+        ("Relu", ("Relu(float32)",), {13, 14}),  # the rest is still claimed
+        ("Relu", ("Relu",), set()),
+    ],
+)
+def test_a_version_is_claimed_unless_the_whole_of_it_is_excluded(
+    include: str, exclude: tuple[str, ...], claimed: set[int]
+) -> None:
+    assert set(versions({"ai.onnx": (13, 17)}, [include], *exclude)) == {f"ai.onnx.Relu-{one}" for one in claimed}
+
+
+def test_all_means_every_operator_of_the_declared_opsets_but_those_that_onnx_took_back() -> None:
+    found = versions({"ai.onnx": (7, 28)}, "all")
+    assert {"ai.onnx.Upsample-7", "ai.onnx.Upsample-9", "ai.onnx.Scatter-9"} <= set(found)
+    assert not {"ai.onnx.Upsample-10", "ai.onnx.Scatter-11", "ai.onnx.ml.Scaler-1"} & set(found)
+    assert len(found) == len(set(found)) > 400
+
+
+def test_operators_of_a_foreign_domain_are_claimed_as_their_terms_spell_them() -> None:
+    assert versions({"com.acme": (1, 1)}, ["com.acme.Fast", "com.acme.Slow-2"]) == ("com.acme.Fast", "com.acme.Slow-2")
+    assert versions({"com.acme": (1, 1)}, "all") == (), "nobody knows what all of them are"
+
+
+def test_without_operators_types_are_claimed_alone() -> None:
+    claims = Claims(Declarations(opsets={"ai.onnx": (13, 17)}, types=("int8", "float32")))
+    assert (claims.operator_versions(), claims.types) == ((), ("float32", "int8"))

@@ -224,19 +224,19 @@ def test_a_category_is_tightened_item_by_item(write: Callable[..., str]) -> None
 @pytest.mark.parametrize(
     ("more", "what"),
     [
-        ("requirements: [{id: OP-001, level: SHOULD}]", "loosens requirements[4].level: SHOULD here, MUST at"),
+        ("requirements: [{id: OP-001, level: SHOULD}]", "loosens requirements[3].level: SHOULD here, MUST at"),
         ("requirements: [{id: OP-001, check: placement, params: {}}]", "(with what p.yaml changes)"),
         (
             "requirements: [{id: OP-002, params: {scope: declared}}]",
-            "loosens requirements[5].params: {scope: declared} here",
+            "loosens requirements[4].params: {scope: declared} here",
         ),
         (
             "requirements: [{id: OP-001, applies_when: {field: device.driver, present: true}}]",
-            "loosens requirements[4].applies_when: given here, always at",
+            "loosens requirements[3].applies_when: given here, always at",
         ),
         (
             "requirements: [{id: SHP-001, applies_when: {field: device.driver, present: true}}]",
-            "loosens requirements[9].applies_when",
+            "loosens requirements[8].applies_when",
         ),
         ("caps: {allowed_host_ops: [Shape, NonZero]}", "loosens caps.allowed_host_ops: [Shape, NonZero] here"),
         ("caps: {minimum_types: [float32]}", "loosens caps.minimum_types: [float32] here"),

@@ -48,6 +48,7 @@ def test_the_host_reference_is_never_certifiable_and_has_a_check_for_everything(
     assert not category.category.certifiable
     assert [(item.id, item.level, item.check) for item in category.requirements] == [
         ("IF-001", "MUST", "session"), ("PL-001", "MUST", "placement"), ("OP-001", "MUST", "operators"),
+        ("SES-001", "MUST", "interface"), ("SHP-001", "MUST", "interface"), ("MR-001", "MUST", "must-reject"),
     ]  # fmt: skip
 
 

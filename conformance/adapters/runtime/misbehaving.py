@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,9 +22,9 @@ import msgspec
 import numpy as np
 
 from conformance.adapters.runtime import onnxruntime as honest
-from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeSession
+from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeFault, RuntimeSession
 from conformance.errors import UsageError
-from conformance.records import Witness
+from conformance.records import TensorInfo, Witness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,8 +159,82 @@ AFTER_RUN: dict[str, Any] = {
 }
 """What happens to the outputs of an inference."""
 
+
+def _alias(session: _Session, outputs: Outputs) -> Outputs:
+    """Give every answer of one shape in the same memory, as a runtime with one output buffer does."""
+    given: Outputs = []
+    for name, value in outputs:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "OUST":
+            held = session.held.setdefault((name, value.shape, value.dtype.str), value)
+            held[...] = value
+            value = held  # noqa: PLW2901
+        given.append((name, value))
+    return given
+
+
+def _shared_state(session: _Session, outputs: Outputs) -> Outputs:
+    """The newest session's state serves all sessions, as a cache without a key per session does."""
+    return outputs if session.number == session.device.sessions else _off_by_one(outputs)
+
+
+def _wrong_on_thread(session: _Session, outputs: Outputs) -> Outputs:  # noqa: ARG001
+    return outputs if threading.current_thread() is threading.main_thread() else _off_by_one(outputs)
+
+
+def _tire(session: _Session, outputs: Outputs) -> Outputs:
+    return outputs if session.runs < TIRED_AFTER else _off_by_one(outputs)
+
+
+def _wrong_batch_3(session: _Session, outputs: Outputs) -> Outputs:  # noqa: ARG001
+    is_three = any(isinstance(value, np.ndarray) and value.shape[:1] == (3,) for _, value in outputs)
+    return _off_by_one(outputs) if is_three else outputs
+
+
+def _refuse_empty(session: _Session, outputs: Outputs) -> Outputs:  # noqa: ARG001
+    if any(isinstance(value, np.ndarray) and not value.size for _, value in outputs):
+        raise RuntimeError("tensors without elements are not supported")
+    return outputs
+
+
+def _leak(session: _Session, outputs: Outputs) -> Outputs:
+    if session.runs == 1:
+        session.device.leaked.append(b"x" * LEAKED_BYTES)
+    return outputs
+
+
+IN_SESSION: dict[str, Any] = {
+    "alias-outputs": _alias,
+    "shared-state": _shared_state,
+    "wrong-on-thread": _wrong_on_thread,
+    "tired": _tire,
+    "wrong-batch-3": _wrong_batch_3,
+    "refuse-empty": _refuse_empty,
+    "leak": _leak,
+}
+"""What happens to the outputs of an inference in the light of its session and of the others."""
+TIRED_AFTER = 20
+LEAKED_BYTES = 256 * 1024
+
+
+def _die(outputs: Outputs) -> Outputs:
+    _segv()
+    return outputs
+
+
+def _off_by_one(outputs: Outputs) -> Outputs:
+    return [(n, v + 1 if isinstance(v, np.ndarray) and v.dtype.kind in "fiu" else v) for n, v in outputs]
+
+
+AFTER_REJECT: dict[str, Any] = {"die-after-reject": _die, "wrong-after-reject": _off_by_one}
+"""What happens to the first good answer after a model or an inference was refused."""
+
+ON_REJECT = {*AFTER_REJECT, "accept-malformed"}
+"""Behaviours that need a refusal first; the last answers in its stead."""
+
 ELSEWHERE = {"open-hang", "open-crash", "open-refuse", "elsewhere", "no-witness", "none"}
 """Behaviours that are not about one inference: at open, and lies about placement."""
+PROBE_OUTPUTS = (TensorInfo(name="y", type="tensor(float)", shape=(8, 8)),)
+"""Of the answers to models that are none."""
 
 
 class RuntimeOptions(honest.RuntimeOptions, forbid_unknown_fields=True, kw_only=True):
@@ -170,15 +245,32 @@ class RuntimeOptions(honest.RuntimeOptions, forbid_unknown_fields=True, kw_only=
 
 class _Session(RuntimeSession):
     def __init__(self, device: Adapter, inner: RuntimeSession, *, armed: bool) -> None:
-        self._device, self._inner, self._armed = device, inner, armed
+        self.device = self._device = device
+        self._inner, self._armed = inner, armed
+        device.sessions += 1
+        self.number, self.runs = device.sessions, 0
+        self.held: dict[tuple[str, tuple[int, ...], str], Any] = {}
         self.inputs, self.outputs = inner.inputs, inner.outputs
 
     def _infer(self, feeds: dict[str, Value], place: PlaceOutput | None) -> Outputs:
         behaviour = self._device.behaviour
-        armed = self._armed and self._device.may_misbehave()
+        armed = self._armed and behaviour not in ON_REJECT and self._device.may_misbehave()
         if armed and behaviour in BEFORE_RUN:
             BEFORE_RUN[behaviour]()
-        outputs = self._inner.infer(feeds, None if behaviour in AFTER_RUN else place)
+        try:
+            outputs = self._inner.infer(feeds, None if behaviour in AFTER_RUN or behaviour in IN_SESSION else place)
+        except RuntimeFault:
+            self._device.has_refused = True
+            if behaviour == "accept-malformed" and self._armed and self._device.may_misbehave():
+                return _zeros(self.outputs)
+            raise
+        if behaviour in AFTER_REJECT and self._armed and self._device.has_refused:
+            self._device.has_refused = False
+            if self._device.may_misbehave():
+                outputs = AFTER_REJECT[behaviour](outputs)
+        self.runs += 1
+        if behaviour in IN_SESSION and armed:
+            return IN_SESSION[behaviour](self, outputs)  # type: ignore[no-any-return]
         if behaviour in AFTER_RUN:
             self._device.past.append([(n, v.copy() if isinstance(v, np.ndarray) else v) for n, v in outputs])
             if armed:
@@ -199,6 +291,19 @@ class _Session(RuntimeSession):
         self._inner.close()
 
 
+class _Forged(RuntimeSession):
+    """A session without a model: it answers all the same."""
+
+    outputs = PROBE_OUTPUTS
+
+    def _infer(self, feeds: dict[str, Value], place: PlaceOutput | None) -> Outputs:  # noqa: ARG002
+        return _zeros(self.outputs)
+
+
+def _zeros(outputs: tuple[TensorInfo, ...]) -> Outputs:
+    return [(o.name, np.zeros([d if isinstance(d, int) else 1 for d in o.shape or ()], np.float32)) for o in outputs]
+
+
 class Adapter(honest.Adapter):
     """The device that misbehaves."""
 
@@ -212,7 +317,10 @@ class Adapter(honest.Adapter):
         self._once = bool(given.pop("once", False))
         self.options = msgspec.structs.replace(self.options, options=given)
         self.past: list[Outputs] = []
-        known = {*BEFORE_RUN, *AFTER_RUN, *ELSEWHERE}
+        self.has_refused = False
+        self.sessions = 0
+        self.leaked: list[bytes] = []
+        known = {*BEFORE_RUN, *AFTER_RUN, *IN_SESSION, *ON_REJECT, *ELSEWHERE}
         if self.behaviour not in known:
             raise UsageError(
                 f"runtime.options.behaviour: there is no '{self.behaviour}'; known are {', '.join(sorted(known))}"
@@ -238,4 +346,12 @@ class Adapter(honest.Adapter):
         return super()._open()
 
     def _compile(self, model: bytes, mode: Mode) -> RuntimeSession:
-        return _Session(self, super()._compile(model, mode), armed=self._trigger in model)
+        armed = self._trigger in model
+        try:
+            inner = super()._compile(model, mode)
+        except Exception:
+            self.has_refused = True
+            if self.behaviour == "accept-malformed" and armed and self.may_misbehave():
+                return _Forged()
+            raise
+        return _Session(self, inner, armed=armed)

@@ -1,7 +1,8 @@
 """Any module with the ONNX Backend API (`prepare`, `supports_device`): a runtime we never heard of needs no code of ours.
 
 Source of the interface: onnx/docs/ImplementingAnOnnxBackend.md. It has no placement witness, so the verdict says
-"placement not shown". The child needs the `onnx` package for this adapter alone, because `prepare` takes a ModelProto.
+"placement not shown". Models that do not parse are refused here, by `onnx`, as a runtime that gets bytes would refuse them.
+The child needs the `onnx` package for this adapter alone, because `prepare` takes a ModelProto.
 """
 
 from __future__ import annotations
@@ -49,13 +50,25 @@ class _Session(RuntimeSession):
             raise RuntimeFault("compile", "NoneReturned", "prepare() returned None")
 
     def _infer(self, feeds: dict[str, Value], place: PlaceOutput | None) -> list[tuple[str, Value]]:  # noqa: ARG002
-        ordered = [feeds[info.name] for info in self.inputs if info.name in feeds]
-        results = list(self._prepared.run(ordered))
+        results = list(self._prepared.run(self._ordered(feeds)))
         if len(results) != len(self.outputs):
             raise RuntimeFault(
                 "run", "WrongOutputCount", f"run() returned {len(results)} outputs, the model has {len(self.outputs)}"
             )
         return [(info.name, value) for info, value in zip(self.outputs, results, strict=True)]
+
+    def _ordered(self, feeds: dict[str, Value]) -> list[Value]:
+        """Return the inputs by position, as the Backend API takes them: it knows no names.
+
+        Too few go out as they are where the last ones lack, too many at the end, and the runtime says what it thinks of
+        them. A request that only names could tell from a good one cannot be made: Unavailable, for the device never sees it.
+        """
+        names = [info.name for info in self.inputs]
+        given = [name for name in names if name in feeds]
+        further = [name for name in feeds if name not in names]
+        if given != names[: len(given)] or (further and len(given) < len(names)):
+            raise Unavailable("the ONNX Backend API takes inputs by position: it cannot leave one out or name another")
+        return [feeds[name] for name in (*given, *further)]
 
 
 class Adapter(RuntimeAdapter):

@@ -71,7 +71,9 @@ class RuntimeSession(abc.ABC):
     def infer(self, feeds: dict[str, Value], place: PlaceOutput | None = None) -> list[tuple[str, Value]]:
         """Run once and return (name, value) for every output, materialised, in the session's order.
 
-        `feeds` maps input names to values and may not be changed. RuntimeFault where the runtime refuses or fails.
+        `feeds` maps input names to values and may not be changed. RuntimeFault where the runtime refuses or fails. Feeds that
+        do not fit the model reach the runtime as they are: nothing is dropped, renamed or converted on the way. What the
+        runtime's interface has no way to say is Unavailable.
         """
         try:  # results are looked at inside: a lazy one fails when somebody does
             return [(name, materialise(value)) for name, value in self._infer(feeds, place)]

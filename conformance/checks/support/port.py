@@ -42,6 +42,8 @@ class Target(NamedTuple):
     """The device under test is the host's CPU: host CPU time must be there, and means nothing against it."""
     is_host_cpu_allowed: bool
     """Whether the category lets the host's CPU be the device under test."""
+    takes_zero_size: bool
+    """Whether the profile declares that tensors without elements are taken."""
     hardware: str
     driver: str
     binding: dict[str, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.adapters.runtime.port import Mode, RuntimeFault, Unavailable
@@ -47,7 +48,7 @@ def run_session(
     try:
         session = device.adapter.compile(model, mode)
     except (RuntimeFault, Unavailable) as error:
-        return SessionSeen(mode=mode.value, fault=_fault(error, "compile"), compile_ns=time.perf_counter_ns() - begin)
+        return SessionSeen(mode=mode.value, fault=fault_of(error, "compile"), compile_ns=time.perf_counter_ns() - begin)
     compile_ns = time.perf_counter_ns() - begin
     device.enter("run")
     inferences = [infer_once(device, session, feeds) for feeds in datasets for _ in range(repeat)]
@@ -56,11 +57,11 @@ def run_session(
     try:
         witnesses = session.witnesses()
     except (RuntimeFault, Unavailable) as error:
-        faults.append(_fault(error, "run"))
+        faults.append(fault_of(error, "run"))
     try:
         session.close()
     except (RuntimeFault, Unavailable) as error:
-        faults.append(_fault(error, "run"))
+        faults.append(fault_of(error, "run"))
     return SessionSeen(
         mode=mode.value,
         fault=faults[0] if faults else None,
@@ -82,7 +83,7 @@ def infer_once(device: Device, session: RuntimeSession, feeds: list[NamedValue])
     try:
         results = session.infer(given, device.place_output)
     except (RuntimeFault, Unavailable) as error:
-        fault = _fault(error, "run")
+        fault = fault_of(error, "run")
     wall, cpu, waited = time.perf_counter_ns() - wall, time.process_time_ns() - cpu, waited_ns() - waited
     outputs = [NamedValue(name, device.send(value)) for name, value in results]
     changed = []
@@ -103,13 +104,23 @@ def waited_ns() -> int:
         return 0
 
 
+def resident_kb() -> int:
+    """Return the resident memory of this process in kB; 0 where the host does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
 @functools.cache
 def _schedstat() -> int:
     """Return an open descriptor: this is read twice for every inference."""
     return os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _fault(error: RuntimeFault | Unavailable, phase: str) -> DeviceFault:
+def fault_of(error: RuntimeFault | Unavailable, phase: str) -> DeviceFault:
+    """Return what is written down of a refusal; `phase` is where an `Unavailable` was met."""
     if isinstance(error, RuntimeFault):
         return DeviceFault(phase=error.phase, kind=error.kind, message=_short(str(error)))
     return DeviceFault(phase=phase, kind=UNAVAILABLE, message=_short(str(error)))

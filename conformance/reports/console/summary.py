@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.records import Outcome, OutcomeClass
+from conformance.reports.console.claims import is_empty, render_claims
 from conformance.reports.console.notpassed import render_not_passed
 from conformance.reports.console.stream import open_console
 from conformance.reports.console.style import CLASS_STYLES, STYLES, VERDICT_STYLES
@@ -39,10 +40,14 @@ def render_summary(result: RunResult, target: TextIO | Console, folder: Path | N
     _title("Cases", console)
     console.print(_counts(result))
     render_not_passed(result, console)
+    # in a partial run a thing counts as passed, or as over-claimed, by the cases that were selected
+    scope = ", by the cases of this partial run alone" if result.verdict.partial else ""
     if result.verdict.coverage:
-        # in a partial run a thing counts as passed by the cases that were selected
-        _title("Coverage, by the cases of this partial run alone" if result.verdict.partial else "Coverage", console)
+        _title(f"Coverage{scope}", console)
         console.print(_coverage(result.verdict.coverage))
+    if not is_empty(result.verdict.claims):
+        _title(f"Claims{scope}", console)
+        render_claims(result.verdict.claims, console)
     _title("Verdict", console)
     _verdict(result, console, folder)
 

@@ -27,10 +27,15 @@ def is_must(record: Record, must_ids: frozenset[str]) -> bool:
 
 
 def run_again(info: RunInfo, case_id: str) -> str:
-    """Return the command line that runs one case again; characters that a glob or a shell would take are quoted."""
+    """Return the command line that runs one case of a run again."""
+    return run_line(info.profile, case_id, info.bench_file)
+
+
+def run_line(profile: str, case_id: str, bench_file: str = "") -> str:
+    """Return the command line that runs one case; characters that a glob or a shell would take are quoted."""
     pattern = "'" + glob.escape(case_id).replace("'", "'\\''") + "'"
-    bench = f" --bench {shlex.quote(info.bench_file)}" if info.bench_file else ""
-    return f"conformance run {shlex.quote(info.profile)}{bench} --case {pattern}"
+    bench = f" --bench {shlex.quote(bench_file)}" if bench_file else ""
+    return f"conformance run {shlex.quote(profile)}{bench} --case {pattern}"
 
 
 def headline(record: Record) -> str:

@@ -1,0 +1,76 @@
+"""The probe models rebuild byte for byte, and their inputs and outputs are exact in any precision."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from conformance.errors import HarnessError
+from conformance.reference import probes
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+MODELS = sorted(path.stem for path in (FIXTURES / "probes").glob("*.onnx"))
+
+
+def test_the_models_rebuild_byte_for_byte(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(FIXTURES / "make_probe_models.py"), str(tmp_path)], check=True, timeout=120)
+    rebuilt = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    assert rebuilt == {f"{name}.onnx": (FIXTURES / "probes" / f"{name}.onnx").read_bytes() for name in MODELS}
+
+
+@pytest.mark.parametrize("opset", [13, 14, 21])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_valid_under_the_opset_that_is_asked_for(name: str, opset: int) -> None:
+    model = onnx.load_model_from_string(probes.probe_model(name, opset))
+
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version == opset
+
+
+def test_a_model_that_is_missing_is_the_installation_s_fault() -> None:
+    with pytest.raises(HarnessError, match="cannot be read: .*; reinstall"):
+        probes.probe_model("no_such_model")
+
+
+@pytest.mark.parametrize(("claimed", "opset"), [(None, 13), ((7, 21), 13), ((15, 21), 15), ((7, 11), 11)])
+def test_the_opset_is_one_that_the_device_claims(claimed: tuple[int, int] | None, opset: int) -> None:
+    assert probes.probe_opset(claimed) == opset
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("matmul_relu", probes.matmul_relu(11)),
+        ("four_outputs", probes.four_outputs(3)),
+        *[("matmul_relu_batch", probes.matmul_relu_batch(rows, 5)) for rows in (0, 1, 7)],
+    ],
+)
+def test_outputs_are_those_of_the_model_and_exact_in_eight_bits(name: str, made: tuple[dict, list]) -> None:
+    inputs, outputs = made
+    computed = ReferenceEvaluator(onnx.load_model_from_string(probes.probe_model(name))).run(None, inputs)
+
+    for want, got in zip(outputs, computed, strict=True):
+        assert (want.dtype, want.shape) == (got.dtype, got.shape)
+        assert np.array_equal(want, got)
+        assert np.abs(want).max(initial=0) < 256
+        assert np.array_equal(want, np.round(want))
+
+
+def test_draws_depend_on_the_salt_and_on_no_library() -> None:
+    bits = probes.draw_bits((4, 5), 3)
+
+    assert hashlib.sha256(bits.astype("<u8").tobytes()).hexdigest()[:16] == "5fa68f4a44b626ff"
+    assert not np.array_equal(bits, probes.draw_bits((4, 5), 4))
+    assert np.array_equal(bits.reshape(-1)[:6], probes.draw_bits((6,), 3)), "a stream, whatever the shape"
+    assert set(np.unique(probes.small_integers((100, 100), 1))) == set(range(-3, 4))
+    load = probes.contraction_load()
+    assert all(np.abs(value).max() <= 1 for value in load.values())
+    assert not np.array_equal(load["a"], load["b"] * np.sqrt(512))
