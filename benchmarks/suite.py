@@ -4,11 +4,12 @@
     python benchmarks/suite.py --only warm --pairs 3
     python benchmarks/suite.py --threads 0            the two peers with as many threads as the runtime likes
 
-`conformance run reference-cpu --level full` does it all: isolation, witnesses, journal, judging, reports. Both sides are whole
-processes, timed from start to end, and read one cache, made for this script in a temporary folder; cold, each run of
-`conformance` gets an empty one and the loop lets ONNX make the cases. Warm, the loops alone are compared too, without the
-start of the interpreter, the imports and the plan, since those are paid once and not per case. The peers compute with one thread, as the profile
-says for the device under test: on small models, one thread is faster than many.
+`conformance run reference-cpu --level full --case 'operators/*'` does it all: isolation, witnesses, journal, judging,
+reports. Both sides are whole processes, timed from start to end, and read one cache, made for this script in a temporary
+folder; cold, each run of `conformance` gets an empty one and the loop lets ONNX make the cases. Warm, the loops alone are
+compared too, without the start of the interpreter, the imports and the plan, since those are paid once and not per case.
+The peers compute with one thread, as the profile says for the device under test: on small models, one thread is faster
+than many.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Bench:
 
     def _run(self, name: str, env: dict[str, str]) -> Command:
         self.runs.append(self.folder / f"run-{next(self._numbers)}")
-        argv = [sys.executable, "-m", "conformance", "run", "reference-cpu", "--level", "full"]
+        argv = [sys.executable, "-m", "conformance", "run", "reference-cpu", "--level", "full", "--case", "operators/*"]
         return Command(name, [*argv, "--out", str(self.runs[-1])], self.folder, env, RAN)
 
     def loop(self) -> Command:
