@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -89,10 +90,14 @@ def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tu
     request = conduct.Request(profile, bench, out, level, " ".join(globs), resume)
     console = make_console(sys.stdout)
     result, folder = conduct.run(request, console)
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # all is known: what is left takes moments, and must not be lost
     try:
         write_all(result, folder)
     finally:  # a report that fails costs the exit code, not the sight of the verdict
         render_summary(result, sys.stdout, folder)
+        signal.signal(signal.SIGINT, before)
     sys.exit(result.verdict.exit_code)
 
 

@@ -118,7 +118,11 @@ class Run:
     def _prepare_pool(self, stack: ExitStack) -> None:
         request, display = self._request, self._display
         self._workers = count_workers(self._bench)
-        launch = make_launch(self.loaded, self._bench, self.folder.resolve() / SCRATCH)
+        scratch = (
+            self.folder.resolve() / f"{SCRATCH}-{secrets.token_hex(4)}"
+        )  # ours alone, whoever else uses the folder
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        launch = make_launch(self.loaded, self._bench, scratch)
         stack.callback(os.close, launch.inputs_fd)
         self._pool = Pool(launch)
         stack.callback(self._pool.close, is_orderly=False)
@@ -175,6 +179,7 @@ class Run:
         with ExitStack() as stack:
             stack.callback(journal.close)
             self._records = dict(self._known.records)
+            self._check_known()
             gc.freeze()  # the plan stays as it is to the end: no collection needs to walk it
             stack.callback(gc.unfreeze)
             told = {"device": f"{profile.device.vendor} {profile.device.model}", "folder": str(self.folder)}
@@ -194,6 +199,16 @@ class Run:
             finally:
                 self._records |= crew.kept
                 self.cause = self.cause or crew.lost
+
+    def _check_known(self) -> None:
+        """Refuse records that are not those of the plan: then the journal is not this run's, or was edited."""
+        planned = {one.case.id: one.case for one in self.plan.cases}
+        for record in self._records.values():
+            case = planned.get(record.case)
+            if case is None or (record.check, record.requirements) != (case.check, case.requirements):
+                raise UsageError(
+                    f"{self.folder}: the journal's record of {record.case} is not of this plan; start a new run"
+                )
 
     def conclude(self) -> RunResult:
         """Close the books: every planned case has one record, waivers are applied, the verdict is folded."""
@@ -237,17 +252,16 @@ def _not_run(planned: Planned, cause: str) -> Record:
 
 @contextmanager
 def _run_folder(request: Request, loaded: LoadedProfile) -> Iterator[Path]:
-    """Make the run folder where it is missing; afterwards the scratch folder is gone, and so is an empty run folder."""
+    """Make the run folder where it is missing; afterwards it is gone again if it is empty."""
     folder = _name_folder(request, loaded)
-    is_new = not folder.exists()
     try:
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: the run folder cannot be made: {error.strerror}; give another --out") from error
     try:
         yield folder
     finally:
-        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
         if is_new:
             with suppress(OSError):  # not empty: there is a journal, so the run has begun
                 folder.rmdir()

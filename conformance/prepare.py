@@ -94,7 +94,10 @@ def make_launch(loaded: LoadedProfile, bench: LoadedBench | None, scratch: Path)
     environment["ORT_DISABLE_TELEMETRY"] = "1"
     if bench is not None and bench.bench.bench.env:
         environment |= bench.bench.bench.env
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise HarnessError(f"{scratch}: cannot be made: {error.strerror}; give another --out") from error
     return Launch(
         python=str(bench.python) if bench is not None and bench.python is not None else sys.executable,
         adapter=loaded.profile.runtime.adapter,
@@ -116,7 +119,7 @@ def count_workers(bench: LoadedBench | None) -> int:
 def waivers_of(bench: LoadedBench | None) -> list[Waiver]:
     """Return the waivers that the lab signed."""
     given = bench.bench.waivers if bench is not None else ()
-    return [Waiver(one.case, one.reason, one.owner, one.expires) for one in given]
+    return [Waiver(one.case, one.reason, one.owner, one.expires, one.issued, one.requirement) for one in given]
 
 
 def standing_of(loaded: LoadedProfile) -> Standing:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from conformance.records import Record, RunInfo, RunResult
     from conformance.reports.support.junit_entries import Entry
 
-HEAD_BYTES = 64 * 1024
-_KEY = rb"""(?:^|[{,])[ \t]*["']?%s["']?[ \t]*:"""
+HEAD_BYTES = 1024 * 1024
+_KEY = rb"""(?:^|[{,\r]|\xef\xbb\xbf)[ \t]*["']?%s["']?[ \t]*:"""
 XDIST = (
     "a device is tested by one process at a time, and pytest-xdist would make several: run without -n "
     "(the harness has workers of its own: `bench: {workers: N}` in a file for --conformance-bench)"
@@ -110,7 +110,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Close the books of every run; a session is no greener than its verdicts."""
     for file in _started(session.config):
         result = file.finish()
-        if result is not None and result.verdict.exit_code and exitstatus in (pytest.ExitCode.OK, 0):
+        is_red = bool(file.broken) or (result is not None and result.verdict.exit_code != 0)
+        if is_red and exitstatus in (pytest.ExitCode.OK, 0):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -319,7 +320,7 @@ class VerdictItem(pytest.Item):
     def runtest(self) -> None:
         """Conclude the run."""
         if not self.parent.chosen:
-            pytest.skip("no case of the profile was chosen")
+            pytest.fail("no case of the profile was chosen, so nothing was shown", pytrace=False)
         self.parent.run_on()
         result = self.parent.finish()
         if self.parent.broken or result is None:

@@ -48,6 +48,17 @@ class Waiver(NamedTuple):
     reason: str
     owner: str
     expires: date
+    issued: date | None = None
+    requirement: str | None = None
+    """Where given, only cases that serve this requirement and no other are waived."""
+
+    def covers(self, record: Record, today: date) -> bool:
+        """Whether the waiver is in force and speaks of this case."""
+        if self.expires < today or (self.issued is not None and self.issued > today):
+            return False
+        if self.requirement is not None and record.requirements != (self.requirement,):
+            return False
+        return fnmatch.fnmatchcase(record.case, self.case)
 
 
 def fold(classes: Iterable[OutcomeClass]) -> OutcomeClass:
@@ -60,7 +71,7 @@ def apply_waivers(records: Sequence[Record], waivers: Sequence[Waiver], today: d
     """Return the records, WAIVED where an unexpired waiver names a case that is not met; nothing else is waivable."""
     waived = []
     for record in records:
-        waiver = next((w for w in waivers if w.expires >= today and fnmatch.fnmatchcase(record.case, w.case)), None)
+        waiver = next((w for w in waivers if w.covers(record, today)), None)
         if waiver is not None and CLASS_OF[record.outcome] is OutcomeClass.NOT_MET:
             reason = f"waived until {waiver.expires} by {waiver.owner}: {waiver.reason}; seen: {record.reason}"
             record = msgspec.structs.replace(record, outcome=Outcome.WAIVED, underlying=record.outcome, reason=reason)  # noqa: PLW2901

@@ -93,7 +93,7 @@ def test_check_describes_a_profile_and_list_its_cases(suite_cache: Path) -> None
 
 
 def test_list_names_the_requirements_that_have_no_check_yet(suite_cache: Path) -> None:
-    _, text, _ = invoke("list", "cuda", "--case", "interface/*")
+    _, text, _ = invoke("list", "cuda", "--case", "interface/session/*")
     assert re.search(r"^-\tPWR-001\tnot planned\tno check yet$", text, re.MULTILINE)
 
 
@@ -246,23 +246,23 @@ def test_a_device_that_is_not_there_is_incomplete_and_nothing_is_green(
 def test_a_fault_of_the_host_is_a_harness_error(conformance: Conformance, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     env = os.environ | {"CONFORMANCE_CACHE": str(tmp_path / "file" / "below")}
-    done = conformance("run", "--case", "interface/*", env=env)
+    done = conformance("run", "--case", "interface/session/*", env=env)
     assert done.returncode == 70
     assert done.stderr.startswith("error: cannot make the cache folder ")
     assert "Traceback" not in done.stderr
 
 
 def test_a_run_folder_is_not_overwritten_and_can_be_resumed(conformance: Conformance, tmp_path: Path) -> None:
-    first = conformance("run", "--case", "interface/*", "--out", "run")
+    first = conformance("run", "--case", "interface/session/*", "--out", "run")
     assert first.returncode == 0
     before = (tmp_path / "run" / "cases.jsonl").read_bytes()
-    again = conformance("run", "--case", "interface/*", "--out", "run")
+    again = conformance("run", "--case", "interface/session/*", "--out", "run")
     assert again.returncode == 2
     assert "--resume" in again.stderr
     other = conformance("run", "--case", "placement/*", "--out", "run", "--resume")
     assert other.returncode == 2
     assert "cannot be resumed" in other.stderr
-    resumed = conformance("run", "--case", "interface/*", "--out", "run", "--resume")
+    resumed = conformance("run", "--case", "interface/session/*", "--out", "run", "--resume")
     assert resumed.returncode == 0
     assert (tmp_path / "run" / "cases.jsonl").read_bytes() == before, "what was finished is not run again"
 

@@ -85,10 +85,10 @@ Write = Callable[..., str]
 
 
 def run(profile: str, out: Path, display: Quiet | None = None, **request: Any) -> RunResult:
-    given = {"selection": "interface/*"} | request
+    given = {"selection": "interface/session/*"} | request
     result, folder = conduct.run(Request(profile, out=out, **given), display or Quiet())
     assert folder == out
-    assert not (folder / conduct.SCRATCH).exists()
+    assert not list(folder.glob(f"{conduct.SCRATCH}*"))
     return result
 
 
@@ -100,7 +100,12 @@ def test_a_run_is_stamped(profile: Write, bench: Write, tmp_path: Path) -> None:
     info = result.info
 
     assert (info.vendor, info.model, info.device_key) == ("Läb", "M 1", "Lab/M-1")
-    assert (info.category, info.level, info.selection, info.profile) == ("host-reference", "full", "interface/*", path)
+    assert (info.category, info.level, info.selection, info.profile) == (
+        "host-reference",
+        "full",
+        "interface/session/*",
+        path,
+    )
     assert (info.planned, info.resumed, info.interrupted) == (len(result.records), 0, "")
     assert info.not_selected > 1000
     assert info.identity is not None
@@ -129,7 +134,7 @@ def test_records_stand_in_the_order_of_the_plan(profile: Write, tmp_path: Path) 
 
 
 def test_the_smoke_level_takes_what_it_is_given(profile: Write, tmp_path: Path) -> None:
-    result = run(profile(), tmp_path / "run", level="smoke", selection="interface/*")
+    result = run(profile(), tmp_path / "run", level="smoke", selection="interface/session/*")
 
     assert result.info.level == "smoke"
     assert result.verdict.partial

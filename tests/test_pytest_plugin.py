@@ -119,6 +119,13 @@ def test_the_session_fails_although_every_item_that_was_left_is_green(session: C
     assert "open: no check yet" in whole.out
 
 
+def test_nothing_chosen_is_nothing_shown(session: Callable[..., Ran]) -> None:
+    ran = session("-q", "-k", "verdict", options={"behaviour": "wrong-value"})
+
+    assert ran.code == 1
+    assert "no case of the profile was chosen, so nothing was shown" in ran.out
+
+
 def test_a_waived_fault_is_skipped_and_the_session_fails_all_the_same(
     session: Callable[..., Ran], tmp_path: Path
 ) -> None:
@@ -177,6 +184,7 @@ def test_a_device_in_use_is_an_error_of_every_item_and_told_once_each(
         ("conformance: 1\ndevice: {vendor: A}\n", True),
         ('{"conformance": 1, "device": {}}', True),
         ("# a comment\nconformance: 1\n\ndevice:\n  vendor: A\n", True),
+        ("\ufeffconformance: 1\ndevice: {vendor: A}\n", True),
         ("services:\n  web: {image: x}\n", False),
         ("conformance: 1\nbench: {lab: L}\n", False),
         ("device: {vendor: A}\n", False),

@@ -318,3 +318,29 @@ def test_claims_are_weighed_by_the_plans_book_and_decide_nothing() -> None:
 def test_a_verdict_survives_json() -> None:
     verdict = judged([record("a"), record("b", Outcome.WAIVED)])
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        ({}, Outcome.WAIVED),
+        ({"issued": date(2026, 11, 24)}, Outcome.WAIVED),
+        ({"issued": date(2026, 11, 25)}, Outcome.FAIL),
+        ({"expires": date(2026, 11, 23)}, Outcome.FAIL),
+        ({"requirement": "R-1"}, Outcome.WAIVED),
+        ({"requirement": "R-2"}, Outcome.FAIL),
+        ({"case": "b*"}, Outcome.FAIL),
+    ],
+)
+def test_a_waiver_covers_what_it_names_while_it_is_in_force(given: dict[str, Any], outcome: Outcome) -> None:
+    waiver = Waiver(**({"case": "a*", "reason": "r", "owner": "o", "expires": date(2026, 12, 1)} | given))
+
+    (judged,) = apply_waivers([record("a1", Outcome.FAIL)], [waiver], date(2026, 11, 24))
+    assert judged.outcome is outcome
+
+
+def test_a_waiver_of_one_requirement_does_not_cover_a_case_that_serves_two() -> None:
+    both = msgspec.structs.replace(record("a1", Outcome.FAIL), requirements=("R-1", "R-2"))
+    waiver = Waiver("a*", "r", "o", date(2026, 12, 1), None, "R-1")
+
+    assert apply_waivers([both], [waiver], date(2026, 11, 24))[0].outcome is Outcome.FAIL

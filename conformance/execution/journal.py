@@ -113,8 +113,11 @@ class Journal:
                 raise UsageError(f"{path}:{number}:1: not a journal line: {error}") from error
         if not lines or not isinstance(lines[0], RunLine):
             raise UsageError(f"{path}:1:1: the journal does not begin with its run line; start a new run")
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.ftruncate(fd, len(whole))
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+            os.ftruncate(fd, len(whole))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be continued: {error.strerror}") from error
         return cls(path, fd), lines
 
     def write(self, line: Line) -> None:

@@ -125,6 +125,7 @@ class Pool:
         slot.worker.forget_stderr()
         slot.began = time.monotonic()
         slot.clock("compile", slot.deadlines.compile_s)
+        slot.look_soon()
 
     # -- one child ----------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,15 @@ class Slot:
         if self.state != "busy":
             return False
         phase, since = self.worker.entered(self.seq)
-        if phase:
-            self.clock(phase, self.deadlines.of(phase), since)
-        return time.monotonic() < self.kill_at
+        if not phase:
+            phase, since = "compile", self.began
+        self.clock(phase, self.deadlines.of(phase), since)
+        is_in_time = time.monotonic() < self.kill_at
+        if is_in_time:
+            self.look_soon()
+        return is_in_time
+
+    def look_soon(self) -> None:
+        """Look again no later than the shortest deadline from now: the child may enter another phase without a message."""
+        shortest_s = min(self.deadlines.compile_s, self.deadlines.run_s)
+        self.kill_at = min(self.kill_at, time.monotonic() + shortest_s + margin_s(shortest_s))

@@ -86,7 +86,7 @@ class Requirement(Strict):
     level: Level = Field(json_schema_extra=tighten("stronger", weakest_first=("MAY", "SHOULD", "MUST")))
     title: Title
     area: Slug = Field(json_schema_extra=_EQUAL)
-    check: Slug | None = Field(default=None, json_schema_extra=_EQUAL)
+    check: Slug | None = Field(default=None, json_schema_extra=tighten("equal", absent="no check yet"))
     """The check that shows it; left out, there is no check yet and a MUST stays open."""
     params: dict[Name, Any] = Field(default_factory=dict, json_schema_extra=tighten("superset"))
     applies_when: Condition | None = Field(default=None, json_schema_extra=tighten("equal", absent="always"))

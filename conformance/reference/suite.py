@@ -61,7 +61,7 @@ class Suite:
         self.key = index.key
         self.entries: list[SuiteEntry] = pins.apply(index.entries)
         self._by_id = {entry.case_id: entry for entry in self.entries}
-        self._maps: dict[str, mmap.mmap] = {}
+        self._maps: dict[str, bytes] = {}
 
     @property
     def inputs_path(self) -> Path:
@@ -106,8 +106,8 @@ class Suite:
     def _store(self, name: str) -> memoryview:
         held = self._maps.get(name)
         if held is None:
-            with (self.folder / name).open("rb") as file:
-                held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # A copy of our own, not a map: a child runs as the same user and could rewrite the file under our eyes.
+            held = (self.folder / name).read_bytes()
             self._maps[name] = held
         return memoryview(held)
 

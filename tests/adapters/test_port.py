@@ -216,3 +216,13 @@ def test_the_built_in_adapters_are_there() -> None:
         assert issubclass(adapter_class(name), RuntimeAdapter)
     with pytest.raises(UsageError, match="did you mean 'onnx-backend'"):
         adapter_class("onnx-backnd")
+
+
+def test_an_array_of_objects_that_are_no_strings_is_the_device_s_failure() -> None:
+    class Poser:
+        def __str__(self) -> str:
+            return "the right answer"
+
+    with pytest.raises(RuntimeFault, match="objects that are no strings"):
+        materialise(np.array([Poser()], dtype=object))
+    assert materialise(np.array(["a", b"b"], dtype=object)) is not None

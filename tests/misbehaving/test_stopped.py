@@ -141,8 +141,32 @@ def test_two_runs_on_one_device_do_not_mix(tmp_path: Path) -> None:
     assert f"is in use by process {first.process.pid}: wait for that run to end, or stop it" in second.stderr
     assert "Traceback" not in second.stderr
     assert wait_gone(first.mark) == []
+    assert not list((tmp_path / "second").glob("*")), "nothing is left of a run that never was"
     third = start(write_profile(tmp_path), out=tmp_path / "third", selection=PROBES).finish()
     assert third.code == 0, "the lock is gone with the process that was killed"
+
+
+def test_a_second_run_on_the_same_folder_does_not_harm_the_first(tmp_path: Path) -> None:
+    first = start(write_profile(tmp_path), selection=MANY, pause_s=PAUSE_S)
+    wait_for(first, 1)
+    second = start(write_profile(tmp_path), selection=MANY).finish()
+    ended = first.finish()
+
+    assert second.code == 70
+    check_books(ended)
+    alone = start(write_profile(tmp_path), out=tmp_path / "alone", selection=MANY).finish()
+    assert ended.outcomes == alone.outcomes
+
+
+def test_a_journal_that_was_edited_is_not_believed(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path)
+    run(profile, selection=PROBES)
+    path = tmp_path / "run" / FILE_NAME
+    path.write_text(path.read_text(encoding="utf-8").replace('["IF-001"]', "[]"), encoding="utf-8")
+    again = run(profile, selection=PROBES, resume=True)
+
+    assert again.code == 2
+    assert "is not of this plan" in again.stderr
 
 
 def test_a_finished_run_can_be_resumed_and_stays_the_same(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_child_that_does_not_come_back(
 
 
 def test_a_crash_keeps_the_last_words_of_the_child(tmp_path: Path) -> None:
-    attempt = misbehave(tmp_path, "segv", selection="interface/*").record(VICTIM).attempts[0]
+    attempt = misbehave(tmp_path, "segv", selection="interface/session/*").record(VICTIM).attempts[0]
 
     assert "Fatal Python error: Segmentation fault" in attempt.stderr_tail
     assert attempt.peak_rss_mb
@@ -249,7 +249,7 @@ def test_a_fault_that_does_not_repeat_proves_neither(tmp_path: Path, behaviour: 
 
 
 def test_a_wrong_answer_that_comes_once_is_no_pass(tmp_path: Path) -> None:
-    finished = misbehave(tmp_path, "wrong-value", once=True, selection="interface/*")
+    finished = misbehave(tmp_path, "wrong-value", once=True, selection="interface/session/*")
 
     assert finished.record(VICTIM).outcome is Outcome.FAIL, "an orderly wrong answer is not repeated"
 

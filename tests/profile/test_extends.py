@@ -238,6 +238,10 @@ def test_a_category_is_tightened_item_by_item(write: Callable[..., str]) -> None
             "requirements: [{id: SHP-001, applies_when: {field: device.driver, present: true}}]",
             "loosens requirements[8].applies_when",
         ),
+        (
+            "requirements: [{id: PWR-001, check: session}]",
+            ".check: session here, no check yet at",  # else anything could show anything
+        ),
         ("caps: {allowed_host_ops: [Shape, NonZero]}", "loosens caps.allowed_host_ops: [Shape, NonZero] here"),
         ("caps: {minimum_types: [float32]}", "loosens caps.minimum_types: [float32] here"),
         ("caps: {minimum_opsets: {ai.onnx: [14, 17]}}", "loosens caps.minimum_opsets"),

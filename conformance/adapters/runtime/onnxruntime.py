@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeAdapter, RuntimeSession, Unavailable
-from conformance.errors import DeviceNotFound, UsageError
+from conformance.errors import DeviceNotFound, HarnessError, UsageError
 from conformance.records import Identity, TensorInfo, Witness
 from conformance.tensors import BITS_OF_PACKED, DTYPES, ONNX_TYPE_OF, Array, Value, pack_bits, type_name, unpack_bits
 
@@ -29,6 +29,7 @@ _IDENTITY = (
     b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
 """A ModelProto with one Identity of float32[1], opset 13: the child has no onnx to make one with."""
+_OURS = frozenset({"optimized_model_filepath", "profile_file_prefix", "enable_profiling"})
 _RUNTIME_NAMES = {"float": "float32", "double": "float64"}
 _NAME_OF_ONNX = {number: name for name, number in ONNX_TYPE_OF.items()}
 
@@ -123,9 +124,12 @@ class _Session(RuntimeSession):
     def _read_profile(self) -> Witness:
         self._profiled = False
         path = self._session.end_profiling()
-        with open(path, "rb") as stream:  # noqa: PTH123 - pathlib costs 40 µs here, on every case
-            events = msgspec.json.decode(stream.read())
-        os.unlink(path)  # noqa: PTH108
+        try:
+            with open(path, "rb") as stream:  # noqa: PTH123 - pathlib costs 40 µs here, on every case
+                events = msgspec.json.decode(stream.read())
+            os.unlink(path)  # noqa: PTH108
+        except (OSError, msgspec.DecodeError) as error:  # the host's disk, and no word about the device
+            raise HarnessError(f"the runtime's profile cannot be read: {error}; is the disk full?") from error
         nodes: dict[str, int] = {}
         host_ops: set[str] = set()
         for event in events:
@@ -361,6 +365,10 @@ def _set_session_option(ort: Any, options: Any, key: str, value: str | int | flo
         except Exception as error:  # noqa: BLE001 - the runtime has an exception type for every status
             raise UsageError(f"runtime.session_options.{key[:40]}: {error}") from None
         return
+    if key in _OURS:
+        raise UsageError(
+            f"runtime.session_options.{key}: not a profile's to set: it names files or is the harness's own"
+        )
     if key.startswith("_") or not hasattr(options, key) or callable(getattr(options, key)):
         known = ", ".join(
             sorted(n for n in dir(options) if not n.startswith("_") and not callable(getattr(options, n)))

@@ -195,4 +195,6 @@ def _plain(array: Array) -> Array:
         type_name(array)
     except HarnessError as error:
         raise RuntimeFault("run", "UnknownType", f"the runtime returned an array whose {error}") from error
+    if array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.reshape(-1).tolist()):
+        raise RuntimeFault("run", "UnknownType", "the runtime returned an array of objects that are no strings")
     return array if array.flags.c_contiguous else np.ascontiguousarray(array).reshape(array.shape)
