@@ -88,7 +88,7 @@ class Device:
             stack.enter_context(DeviceLock(cache_folder(), device_name(loaded)))
             scratch = Path(tempfile.mkdtemp(prefix="conformance-device-"))
             stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-            launch = make_launch(loaded, loaded_bench, scratch)
+            launch = make_launch(loaded, loaded_bench, scratch / "run")
             stack.callback(os.close, launch.inputs_fd)
             fill_and_seal(launch.inputs_fd, b"")
             pool = Pool(launch)

@@ -464,7 +464,7 @@ def test_sessions_are_created_and_destroyed_five_times(desk: Any) -> None:
 
 
 def test_the_checks_are_found_and_have_their_three_functions() -> None:
-    assert check_names() == ["operators", "placement", "session"]
+    assert check_names() == ["interface", "must-reject", "operators", "placement", "session"]
     for name in check_names():
         assert callable(check_module(name).judge)
 
