@@ -135,6 +135,8 @@ class Run:
             progress=lambda *at: display.note(_cache_note(*at)),
         )
         suite = context.loaded_suite
+        if suite:
+            suite.hold()
         fill_and_seal(launch.inputs_fd, suite.inputs_path.read_bytes() if suite else b"")
 
     def choose(self, ids: Collection[str], selection: str) -> None:

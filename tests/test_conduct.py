@@ -354,3 +354,15 @@ def test_the_bench_file_is_told_as_it_was_named(
 
     assert run(profile(), tmp_path / "one", selection=IDENTITY, bench="bench.yaml").info.bench_file == "bench.yaml"
     assert run(profile(), tmp_path / "two", selection=IDENTITY).info.bench_file == ""
+
+
+def test_the_answers_are_held_before_any_device_is_opened(
+    profile: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conformance.reference.suite import Suite
+
+    held: list[Suite] = []
+    monkeypatch.setattr(Suite, "hold", lambda self: held.append(self))
+    asked = Request(profile(), out=tmp_path / "run", selection="operators/ai.onnx.Abs-*")
+    with conduct.Run(asked, Quiet()):
+        assert len(held) == 1

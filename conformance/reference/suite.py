@@ -103,6 +103,10 @@ class Suite:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def hold(self) -> None:
+        """Take the expected outputs into memory now: once a device is open, its process could rewrite the file."""
+        self._store(EXPECTED)
+
     def _store(self, name: str) -> memoryview:
         held = self._maps.get(name)
         if held is None:

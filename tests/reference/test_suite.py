@@ -307,3 +307,14 @@ def test_empty_optionals_and_sequences_survive(whole: suite.Suite) -> None:
     (sequence,) = whole.expected(by_name["test_sequence_map_identity_1_sequence"])
     assert isinstance(sequence, list)
     assert len(sequence) > 1
+
+
+def test_answers_that_are_held_cannot_be_rewritten_by_a_child(small: Path, answer: Array) -> None:
+    loaded = load_suite()
+    loaded.hold()
+    path = loaded.folder / EXPECTED
+    path.write_bytes(bytes(path.stat().st_size))
+    (expected,) = loaded.expected(loaded.entry("operators/ai.onnx.Add-14/float32/test_add"))
+
+    assert isinstance(expected, np.ndarray)
+    assert expected.tolist() == answer.tolist()
