@@ -362,7 +362,11 @@ def test_the_answers_are_held_before_any_device_is_opened(
     from conformance.reference.suite import Suite
 
     held: list[Suite] = []
-    monkeypatch.setattr(Suite, "hold", lambda self: held.append(self))
+
+    def hold(self: Suite) -> None:
+        held.append(self)
+
+    monkeypatch.setattr(Suite, "hold", hold)
     asked = Request(profile(), out=tmp_path / "run", selection="operators/ai.onnx.Abs-*")
     with conduct.Run(asked, Quiet()):
         assert len(held) == 1
