@@ -48,7 +48,10 @@ class _Scan:
 
 
 def examine(model: onnx.ModelProto) -> Facts:
-    """Return the operators, types and interface of a model; HarnessError for an operator that ONNX does not define."""
+    """Return the operators, types and interface of a model; HarnessError for an operator that its domain does not have.
+
+    An operator of a domain that ONNX does not define has since_version 0, and the attributes that its node names.
+    """
     inferred = shape_inference.infer_shapes(model)
     graph = inferred.graph
     imports = _imports(model.opset_import)
@@ -202,10 +205,18 @@ def _history() -> dict[tuple[str, str], list[int]]:
 
 
 @cache
+def _domains() -> frozenset[str]:
+    """Return the domains that ONNX defines; operators of any other are a vendor's, with no schema to ask."""
+    return frozenset(domain for domain, _ in _history())
+
+
+@cache
 def _version(op_type: str, domain: str, opset: int) -> tuple[int, int | None, dict[str, Attribute]]:
     """Return since_version, the next version and the attribute defaults of an operator at an opset version."""
     versions = _history().get((domain, op_type), [])
     since = max((version for version in versions if version <= opset), default=None)
+    if since is None and domain not in _domains():
+        return 0, None, {}
     if since is None:
         raise HarnessError(f"onnx {onnx.__version__} defines no operator {domain}.{op_type} at opset {opset}")
     schema = defs.get_schema(op_type, opset, "" if domain == "ai.onnx" else domain)

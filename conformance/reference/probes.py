@@ -48,15 +48,17 @@ def small_integers(shape: tuple[int, ...], salt: int) -> Array:
     return (draw_bits(shape, salt) % np.uint64(7)).astype(np.float32) - np.float32(3)
 
 
-def draw_bits(shape: tuple[int, ...], salt: int) -> Array:
+def draw_bits(shape: tuple[int, ...], salt: int, skip: int = 0) -> Array:
     """Return uniform 64-bit words (uint64) that depend on SEED and `salt` alone, on no version of any library.
+
+    `skip` leaves out as many words at the beginning.
 
     SplitMix64 by counter (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195); `numpy.random` promises no stable streams
     and takes as long to import as everything else here together.
     """
     count = int(np.prod(shape, dtype=np.int64))
     with np.errstate(over="ignore"):
-        word = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        word = np.arange(skip + 1, skip + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         word += np.uint64((SEED << 32) + salt)
         word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -79,6 +81,41 @@ def four_outputs(salt: int) -> tuple[dict[str, Array], list[Array]]:
     """Return inputs and exact outputs of `four_outputs`: sum, difference, product, turned."""
     a, b = small_integers((4, 6), salt), small_integers((4, 6), salt + 1)
     return {"a": a, "b": b}, [a + b, a - b, a * b, np.ascontiguousarray(a.T)]
+
+
+def weighted_model(salt: int, opset: int = OPSET) -> bytes:
+    """Return `matmul_weights` with the weights of a salt: models of two salts differ in these bytes and in nothing else."""
+    model, empty = probe_model("matmul_weights", opset), bytes(16 * 8 * 4)
+    if model.count(empty) != 1:
+        raise HarnessError("the probe model matmul_weights has no room for weights; reinstall")
+    return model.replace(empty, small_integers((16, 8), salt).astype("<f4").tobytes())
+
+
+def matmul_weights(salt: int, weights: int) -> tuple[dict[str, Array], list[Array]]:
+    """Return inputs and exact outputs of `weighted_model(weights)`."""
+    a = small_integers((8, 16), salt)
+    return {"a": a}, [np.maximum(a @ small_integers((16, 8), weights), np.float32(0))]
+
+
+def one_element(salt: int) -> tuple[dict[str, Array], list[Array]]:
+    """Return inputs and exact outputs of `one_element`: a matrix, a vector and a scalar of one element each."""
+    a, b = small_integers((1, 8), salt), small_integers((8, 1), salt + 1)
+    product = a @ b
+    return {"a": a, "b": b}, [product, product.reshape(1), product.reshape(())]
+
+
+def sequence(name: str, salt: int, steps: int) -> tuple[list[dict[str, Array]], list[list[Array]]]:
+    """Return inputs and exact outputs of each step of `kv_ring` or `kv_growing`, whose `present` is the next step's `past`."""
+    inputs: list[dict[str, Array]] = []
+    outputs: list[list[Array]] = []
+    past = small_integers((4, 8), salt)
+    for step in range(steps):
+        x = small_integers((1, 8), salt + 1 + step)
+        present = np.concatenate([past[1:] if name == "kv_ring" else past, x])
+        inputs.append({"x": x, "past": past})
+        outputs.append([x @ present.T, present])
+        past = present
+    return inputs, outputs
 
 
 def contraction_load() -> dict[str, Array]:

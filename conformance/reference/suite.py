@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from conformance.errors import HarnessError
-from conformance.paths import cache_folder
+from conformance.paths import cache_folder, read_file
 from conformance.reference import pins
 from conformance.reference.entries import Dataset, Index, OperatorUse, Region, SuiteEntry
 from conformance.reference.host import suite_key
@@ -111,7 +111,7 @@ class Suite:
         held = self._maps.get(name)
         if held is None:
             # A copy of our own, not a map: a child runs as the same user and could rewrite the file under our eyes.
-            held = (self.folder / name).read_bytes()
+            held = read_file(self.folder / name)
             self._maps[name] = held
         return memoryview(held)
 
@@ -173,6 +173,8 @@ def read_index(folder: Path, key: str) -> Index:
 def _measure(path: Path, found: dict[str, tuple[int, bytes]]) -> None:
     try:
         # Over a map: no copy of the file in this process's own memory.
+        if not path.is_file():  # a pipe would make us wait for ever
+            return
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
             found[path.name] = (len(held), _digest(held))
     except (OSError, ValueError):  # ValueError: an empty file cannot be mapped
@@ -181,12 +183,14 @@ def _measure(path: Path, found: dict[str, tuple[int, bytes]]) -> None:
 
 def _open_index(path: Path) -> Index:
     try:
-        sealed = msgspec.msgpack.decode(path.read_bytes(), type=Sealed)
+        sealed = msgspec.msgpack.decode(read_file(path), type=Sealed)
         if _digest(bytes(sealed.body)) != sealed.digest:
             raise Damaged(f"{INDEX} does not match its digest")
         return _decode(sealed.body)
     except FileNotFoundError:
         raise Damaged(f"{INDEX} is missing") from None
+    except OSError as error:
+        raise Damaged(f"{INDEX}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise Damaged(f"{INDEX}: {error}") from error
 

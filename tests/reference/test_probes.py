@@ -51,6 +51,12 @@ def test_the_opset_is_one_that_the_device_claims(claimed: tuple[int, int] | None
         ("matmul_relu", probes.matmul_relu(11)),
         ("four_outputs", probes.four_outputs(3)),
         *[("matmul_relu_batch", probes.matmul_relu_batch(rows, 5)) for rows in (0, 1, 7)],
+        ("one_element", probes.one_element(13)),
+        *[
+            (name, step)
+            for name in ("kv_ring", "kv_growing")
+            for step in zip(*probes.sequence(name, 9, 3), strict=True)
+        ],
     ],
 )
 def test_outputs_are_those_of_the_model_and_exact_in_eight_bits(name: str, made: tuple[dict, list]) -> None:
@@ -74,3 +80,27 @@ def test_draws_depend_on_the_salt_and_on_no_library() -> None:
     load = probes.contraction_load()
     assert all(np.abs(value).max() <= 1 for value in load.values())
     assert not np.array_equal(load["a"], load["b"] * np.sqrt(512))
+
+
+def test_a_weighted_model_has_its_weights_and_differs_in_nothing_else() -> None:
+    models = [probes.weighted_model(salt) for salt in (3, 4)]
+    for salt, model in zip((3, 4), models, strict=True):
+        inputs, (want,) = probes.matmul_weights(7, salt)
+        (got,) = ReferenceEvaluator(onnx.load_model_from_string(model)).run(None, inputs)
+        assert np.array_equal(want, got)
+    ((weights,), (others,)) = ([*onnx.load_model_from_string(model).graph.initializer] for model in models)
+    assert weights.raw_data != others.raw_data
+    assert models[0].replace(weights.raw_data, others.raw_data) == models[1]
+
+
+def test_a_model_without_room_for_weights_is_the_installation_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "probe_model", lambda name, opset: b"other")
+    with pytest.raises(HarnessError, match="no room for weights; reinstall"):
+        probes.weighted_model(3)
+
+
+def test_a_sequence_hands_its_state_on() -> None:
+    inputs, outputs = probes.sequence("kv_growing", 9, 3)
+
+    assert [step["past"].shape for step in inputs] == [(4, 8), (5, 8), (6, 8)]
+    assert all(np.array_equal(after["past"], before[1]) for before, after in zip(outputs[:-1], inputs[1:], strict=True))

@@ -318,3 +318,11 @@ def test_answers_that_are_held_cannot_be_rewritten_by_a_child(small: Path, answe
 
     assert isinstance(expected, np.ndarray)
     assert expected.tolist() == answer.tolist()
+
+
+def test_pipes_in_the_place_of_a_cache_are_damage_and_nobody_waits_for_them(tmp_path: Path) -> None:
+    for name in (INDEX, INPUTS, EXPECTED):
+        os.mkfifo(tmp_path / name)
+
+    with pytest.raises(suite.Damaged, match="not a regular file"):
+        suite.read_index(tmp_path, "key")

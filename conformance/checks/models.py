@@ -1,0 +1,144 @@
+"""Reference models: whether a device computes what each graph says, and whether it is as good at the task.
+
+Per model and variant: `agreement` compares outputs with the graph in float64; `accuracy` counts the labelled samples that
+the reference gets right and the device wrong; a decoder has `prefill`, `decode` (token by token, the cache that came out
+going in again) and `two-sequences` (two sessions turn by turn: neither may see the other's cache).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from conformance.checks.support.modelling import (
+    judge_accuracy,
+    judge_agreement,
+    run_sequences,
+)
+from conformance.checks.support.noise import limit_db
+from conformance.checks.support.port import Planned
+from conformance.checks.support.running import run_on_device
+from conformance.checks.support.valuing import judge_faults
+from conformance.checks.support.witnessing import place_judgement
+from conformance.observation import Observation
+from conformance.records import SHARED, Basis, Case, Judgement, Outcome
+from conformance.reference import feeds
+from conformance.reference.model_index import load_models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.checks.support.port import Device, PlanContext, Requested
+    from conformance.observation import Seen
+    from conformance.reference.model_index import ReferenceModel, Variant
+    from conformance.tensors import Value
+    from conformance.workload import Workload
+
+SALT = 0
+DECODER = ("prefill", "decode", "two-sequences")
+
+
+def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
+    """Return the cases of the models of a category, or of `all`."""
+    wanted = requested.params["set"]
+    for model in load_models():
+        if wanted != "all" and wanted not in model.categories:
+            continue
+        for variant in model.variants:
+            for kind in variant.judged:
+                yield _planned(requested, context, model, variant, kind)
+
+
+def _planned(requested: Requested, context: PlanContext, model: ReferenceModel, variant: Variant, kind: str) -> Planned:
+    uses = context.uses(variant)
+    unclaimed = context.claims.why_unclaimed(variant.opset_imports, uses, variant.types)
+    # The category's own models in float32 are its minimum: a device that does not claim what they need has to run them.
+    is_required = variant.name == "float32" and requested.params["set"] != "all" and context.demands(variant)
+    if not unclaimed and kind in DECODER and not context.target.takes_dynamic_shapes:
+        unclaimed, is_required = "profile does not declare shapes.dynamic, which a growing cache needs", False
+    unclaimed = "" if is_required else unclaimed
+    basis = Basis.REQUIRED if is_required else Basis.DECLARED
+    bits = context.significant_bits(variant.kind)
+    case = Case(
+        id=f"models/{model.name}/{variant.name}/{kind}",
+        check="models",
+        requirements=(requested.id,),
+        why=unclaimed or requested.why,
+        basis=Basis.UNCLAIMED if unclaimed else basis,
+        smoke=variant.name == "float32" and kind in ("agreement", "prefill"),
+        order=SHARED,
+        cost_ms=1000.0 if kind == "accuracy" else 50.0,
+        unsupported=unclaimed,
+        params={
+            "kind": kind,
+            "title": model.title["en"],
+            "opsets": variant.opset_imports,
+            "reference": variant.reference,
+            "sha256": variant.sha256,
+            "salt": SALT,
+            "task": model.task,
+            "margin": variant.margin,
+            "batch": feeds.BATCH,
+            "bits": bits,
+            "limit_db": limit_db(bits),
+            "outputs": [info.name for info in variant.outputs],
+            "types": {info.name: info.type for info in variant.outputs},
+            "provider": context.target.provider,
+            "allowed_host_ops": context.allowed_host_ops(uses),
+        },
+    )
+    return Planned(case, partial(_expected, model, variant, kind), partial(_workload, model, variant, kind))
+
+
+def _workload(model: ReferenceModel, variant: Variant, kind: str) -> Workload:
+    """Return model and inputs, made when the case is about to run: all of them at once would fill the memory."""
+    from conformance.reference import workloads  # what makes them loads onnx, which planning does without
+
+    return workloads.make(model, variant, kind, SALT)
+
+
+def _expected(model: ReferenceModel, variant: Variant, kind: str) -> list[list[Value]]:
+    from conformance.reference import answers
+
+    if kind == "accuracy":
+        return [[answers.labels_of(model.task, SALT), answers.judged_right(model, variant, SALT)]]
+    names = [info.name for info in variant.outputs]
+    if kind == "agreement":
+        agreed = answers.agreed(model, variant, SALT)
+        return [[agreed[name] for name in names]]
+    salts = (SALT, SALT + 100) if kind == "two-sequences" else (SALT,)
+    steps = [one for salt in salts for one in answers.decoded(model, variant, salt)[: 1 if kind == "prefill" else None]]
+    return [[step[name] for name in names] for step in steps]
+
+
+def measure(case: Case, device: Device) -> Observation:
+    """Run the batches in one session, or the sequences of a decoder in one session each."""
+    workload: Any = case.workload
+    data = device.model(workload.model)
+    if case.params["kind"] in DECODER:
+        count = 2 if case.params["kind"] == "two-sequences" else 1
+        sessions = run_sequences(device, data, workload.datasets, count, case.params["outputs"])
+    else:
+        sessions = run_on_device(device, data, workload.datasets)
+    return Observation(sessions=sessions, has_witness=device.adapter.has_witness)
+
+
+def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
+    """Rejected, wrong names, wrong values, wrong place: the first that holds decides."""
+    sessions = seen.observation.sessions
+    ran = [at for at, session in enumerate(sessions) if session.inferences]
+    if case.params["kind"] not in DECODER:
+        ran = ran[-1:]
+    for at in ran or [len(sessions) - 1]:
+        fault = judge_faults(sessions[: at + 1])
+        if fault is not None:
+            return fault
+        for inference in sessions[at].inferences:
+            if inference.inputs_changed:
+                changed = ", ".join(inference.inputs_changed)
+                return Judgement(outcome=Outcome.FAIL, reason=f"the device changed its inputs: {changed}")
+    values = [outputs for at in ran for outputs in seen.values[at]]
+    judged = (judge_accuracy if case.params["kind"] == "accuracy" else judge_agreement)(case, values, expected)
+    if judged.outcome is not Outcome.PASS:
+        return judged
+    return place_judgement(case, seen.observation, judged)

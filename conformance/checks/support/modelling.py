@@ -1,0 +1,231 @@
+"""Running and judging reference models: a decoder's sequences in the child, agreement and accuracy in the parent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conformance.adapters.runtime.port import RuntimeFault, Unavailable
+from conformance.checks.support.intervals import CONFIDENCE, lower_bound, upper_bound
+from conformance.checks.support.noise import bits_for, find_fault, signal_to_noise_db
+from conformance.checks.support.running import fault_of
+from conformance.observation import InferenceSeen, SessionSeen
+from conformance.records import Judgement, Measurement, Outcome
+from conformance.reference.feeds import past_of
+from conformance.reference.tasks import find_task
+from conformance.tensors import Array, equal_bits
+from conformance.workload import NamedValue
+
+if TYPE_CHECKING:
+    from conformance.adapters.runtime.port import Mode, RuntimeSession
+    from conformance.checks.support.port import Device
+    from conformance.records import Case, Witness
+    from conformance.tensors import Value
+
+Outputs = list[tuple[str, "Value"]]
+CACHE = "present."
+FORMATS = (("float8e4m3", 4), ("bfloat16", 8), ("float16 or TF32", 11), ("float32", 24))
+"""Formats with their significant bits, coarsest first."""
+
+
+def run_sequences(
+    device: Device, model: bytes, datasets: list[list[NamedValue]], count: int, outputs: list[str]
+) -> list[SessionSeen]:
+    """Run `count` sequences of requests turn by turn, each in a session of its own whose caches go from step to step.
+
+    Sessions are opened in the first mode that compiles; refusals of earlier modes are kept. Outputs that are caches are
+    told for the first and the last step only: what is wrong in between shows in the end.
+    """
+    seen: list[SessionSeen] = []
+    for mode in device.modes():
+        device.enter("compile")
+        sessions: list[RuntimeSession] = []
+        try:
+            sessions += [device.adapter.compile(model, mode) for _ in range(count)]
+        except (RuntimeFault, Unavailable) as error:
+            seen.append(SessionSeen(mode=mode.value, fault=fault_of(error, "compile")))
+            continue
+        device.enter("run")
+        return [*seen, *_take_turns(device, sessions, mode, datasets, outputs)]
+    return seen
+
+
+def _take_turns(
+    device: Device,
+    sessions: list[RuntimeSession],
+    mode: Mode,
+    datasets: list[list[NamedValue]],
+    outputs: list[str],
+) -> list[SessionSeen]:
+    steps = len(datasets) // len(sessions)
+    past: list[dict[str, Array]] = [{} for _ in sessions]
+    inferences: list[list[InferenceSeen]] = [[] for _ in sessions]
+    for at in range(steps):
+        for which, session in enumerate(sessions):
+            if inferences[which] and inferences[which][-1].fault is not None:
+                continue
+            keeps_all = at in (0, steps - 1)
+            given = datasets[which * steps + at]
+            inferences[which].append(_step(device, session, given, past[which], outputs, keeps_all=keeps_all))
+    return [_closed(session, mode, done) for session, done in zip(sessions, inferences, strict=True)]
+
+
+def _step(
+    device: Device,
+    session: RuntimeSession,
+    feeds: list[NamedValue],
+    past: dict[str, Array],
+    outputs: list[str],
+    *,
+    keeps_all: bool,
+) -> InferenceSeen:
+    """Run one request; `past` holds the caches of the step before and gets those of this one."""
+    values = {one.name: device.fresh(one.value) for one in feeds} | past
+    given = dict(values)
+    try:
+        results = session.infer(given)
+    except (RuntimeFault, Unavailable) as error:
+        return InferenceSeen(fault=fault_of(error, "run"))
+    changed = [one.name for one in feeds if not equal_bits(values[one.name], device.pristine(one.value))]
+    for name, value in results:
+        if name.startswith(CACHE) and isinstance(value, np.ndarray):
+            past[past_of(name)] = value.copy()  # the device may use its own buffer again
+    told = results
+    if not keeps_all and [name for name, _ in results] == outputs:
+        told = [(name, value) for name, value in results if not name.startswith(CACHE)]
+    sent = [NamedValue(name, device.send(value)) for name, value in told]
+    return InferenceSeen(outputs=sent, inputs_changed=changed)
+
+
+def _closed(session: RuntimeSession, mode: Mode, inferences: list[InferenceSeen]) -> SessionSeen:
+    fault = None
+    witnesses: tuple[Witness, ...] = ()
+    try:
+        witnesses = session.witnesses()
+        session.close()
+    except (RuntimeFault, Unavailable) as error:
+        fault = fault_of(error, "run")
+    return SessionSeen(
+        mode=mode.value,
+        fault=fault,
+        inputs=session.inputs,
+        outputs=session.outputs,
+        inferences=inferences,
+        witnesses=witnesses,
+    )
+
+
+def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Value]]) -> Judgement:
+    """Compare every output of every request with the float64 reference; PASS, or FAIL with the worst of them."""
+    names: list[str] = case.params["outputs"]
+    if len(values) != len(expected):
+        return Judgement(
+            outcome=Outcome.ERROR, reason=f"{len(values)} inferences were made, {len(expected)} are expected"
+        )
+    kinds = {name: element_of(kind) for name, kind in case.params["types"].items()}
+    limit = float(case.params["limit_db"])
+    worst, where = np.inf, ""
+    for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):
+        told = [name for name, _ in got]
+        if told not in (names, [name for name in names if not name.startswith(CACHE)] if at > 0 else names):
+            return _fail("the outputs are not those of the model, in its order", ", ".join(told), ", ".join(names))
+        references = dict(zip(names, wanted, strict=True))
+        for name, actual in got:
+            reference = references[name]
+            assert isinstance(reference, np.ndarray)  # noqa: S101 - made by the evaluator
+            fault = find_fault(actual, reference, kinds[name])
+            if fault:
+                return _fail(f"{name} of inference {at}: {fault}")
+            assert isinstance(actual, np.ndarray)  # noqa: S101 - find_fault saw to it
+            ratio = signal_to_noise_db(actual, reference)
+            if ratio < worst:
+                worst, where = ratio, f"{name}, inference {at}"
+    met = worst >= limit
+    shown = Measurement(
+        name="signal_to_noise",
+        value=_finite(worst),
+        unit="dB",
+        limit=f"≥ {limit:g}",
+        margin=limit / max(worst, 1e-9),
+        met=met,
+    )
+    if not met:
+        bits = case.params["bits"]
+        reason = f"{where}: {worst:.1f} dB from the float64 reference, the {bits} bits declared ask for {limit:g} dB"
+        return Judgement(outcome=Outcome.FAIL, reason=reason, context=_looks_like(worst), measurements=(shown,))
+    return Judgement(outcome=Outcome.PASS, context=f"worst: {where}" if where else "", measurements=(shown,))
+
+
+def _looks_like(worst: float) -> str:
+    """Say which precision would pass with such an error, where one is that near."""
+    fitting = [name for name, bits in FORMATS if bits <= bits_for(worst)]
+    return f"an error of this size passes for {fitting[-1]} at best" if fitting else "no precision explains this error"
+
+
+def judge_accuracy(case: Case, values: list[Outputs], expected: list[list[Value]]) -> Judgement:
+    """Weigh the samples that the reference gets right and the device wrong against the margin, at 99 % confidence."""
+    names: list[str] = case.params["outputs"]
+    labels, reference = (np.asarray(one) for one in expected[0])
+    task = find_task(case.params["task"])
+    right: list[Array] = []
+    done = 0
+    for at, got in enumerate(values):
+        told = [name for name, _ in got]
+        if told != names:
+            return _fail("the outputs are not those of the model, in its order", ", ".join(told), ", ".join(names))
+        outputs = {
+            name: value.astype(np.float64)
+            for name, value in got
+            if isinstance(value, np.ndarray) and _is_numeric(value)
+        }
+        batch = int(case.params["batch"])
+        if len(outputs) != len(names) or any(one.ndim == 0 or one.shape[0] != batch for one in outputs.values()):
+            return _fail(f"inference {at}: the outputs are no batch of {batch}")
+        right.append(np.asarray(task.is_right(outputs, labels[done : done + batch]), dtype=bool))
+        done += batch
+    if done != len(labels):
+        return Judgement(outcome=Outcome.ERROR, reason=f"{done} samples were run, {len(labels)} are expected")
+    return _weigh(np.concatenate(right), reference, float(case.params["margin"]))
+
+
+def _weigh(right: Array, reference: Array, margin: float) -> Judgement:
+    lost, total = int(np.count_nonzero(reference & ~right)), len(reference)
+    upper, lower = upper_bound(lost, total), lower_bound(lost, total)
+    met = True if upper <= margin else False if lower > margin else None
+    told = (
+        Measurement(
+            name="lost_share_upper_99", value=round(upper, 5), limit=f"≤ {margin:g}", margin=upper / margin, met=met
+        ),
+        Measurement(name="samples_lost", value=lost, unit=f"of {total}"),
+        Measurement(name="accuracy", value=round(float(right.mean()), 4)),
+        Measurement(name="accuracy_of_reference", value=round(float(reference.mean()), 4)),
+    )
+    if met:
+        return Judgement(outcome=Outcome.PASS, measurements=told)
+    told_so = f"{lost} of {total} samples that the reference gets right are wrong on the device"
+    if met is None:
+        reason = f"{told_so}: {CONFIDENCE:.0%} bounds {lower:.2%} to {upper:.2%} hold the margin of {margin:.1%} between them"
+        return Judgement(
+            outcome=Outcome.INCONCLUSIVE, reason=reason, remedy="more samples decide it", measurements=told
+        )
+    reason = f"{told_so}: at least {lower:.2%}, the margin is {margin:.1%}"
+    return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=told)
+
+
+def _is_numeric(value: Array) -> bool:
+    return value.dtype.kind not in "OUST"
+
+
+def element_of(kind: str) -> str:
+    """Return the element type of a tensor type in ONNX's spelling: `tensor(float)` is `float32`."""
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
+
+
+def _finite(value: float) -> float | str:
+    return round(value, 1) if np.isfinite(value) else "inf"
+
+
+def _fail(reason: str, actual: str = "", expected: str = "") -> Judgement:
+    return Judgement(outcome=Outcome.FAIL, reason=reason, actual=actual, expected=expected)
