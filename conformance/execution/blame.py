@@ -6,9 +6,7 @@ of the parent is ERROR: nothing was learned about the device.
 
 from __future__ import annotations
 
-import os
 import signal
-from pathlib import Path
 from typing import NamedTuple
 
 from conformance.records import Attempt, Judgement, Outcome
@@ -24,11 +22,18 @@ class Ended(NamedTuple):
     """How the child ended, as the keeper tells it."""
 
     cause: str
-    """`ended` by itself, `told` (killed by us), `memory` (over its limit), `protocol` (it broke the protocol)."""
+    """`ended` by itself, `told` (killed by us), `memory` (over its limit), `protocol` (it broke the protocol), `lost` (the
+    connection to its host went)."""
     signal: int = 0
     exit_code: int | None = None
     reaped: int = 0
     peak_rss_kb: int = 0
+    words: str = ""
+    """For `lost`: what the connection's own program said."""
+    oom_kills: int | None = None
+    """How many processes the out-of-memory killer took meanwhile, where the child ran on another host."""
+    free_mb: float | None = None
+    """Free space on that host."""
 
 
 class Circumstances(NamedTuple):
@@ -68,12 +73,18 @@ def _signal_name(number: int) -> str:
 
 
 def _decide(ended: Ended, timed_out: str, deadline_s: float, host: Circumstances, doing: str) -> tuple[Outcome, str]:
+    if ended.cause == "lost":
+        return Outcome.ERROR, f"the connection to the device's host was lost while {doing}: {ended.words or 'no word'}"
     if host.free_mb is not None and host.free_mb < FREE_MB:
         return Outcome.ERROR, f"the disk of the run folder is full ({host.free_mb:.0f} MB free)"
     if timed_out:
         if host.parent_late_s >= LATE_S:
             text = f"the harness itself stood still for {host.parent_late_s:.1f} s, so the deadline says nothing"
             return Outcome.ERROR, text
+        if timed_out == "transfer":
+            return Outcome.ERROR, f"a message was still on its way to or from the device's host after {deadline_s:g} s"
+        if timed_out == "all phases":
+            return Outcome.TIMEOUT, f"no end within {deadline_s:g} s, all phases together; the child was killed"
         return Outcome.TIMEOUT, f"no answer within {deadline_s:g} s in phase {timed_out}; the child was killed"
     if ended.cause == "memory":
         return Outcome.CRASH, f"killed: the child took more than {host.memory_limit_mb} MB of host memory"
@@ -97,6 +108,9 @@ def settle(attempts: list[Attempt], judged: Judgement | None) -> Judgement | Non
     if judged is not None:
         if not faults or judged.outcome in (Outcome.FAIL, Outcome.ERROR):
             return judged
+        if len(faults) >= 2:
+            context = f"{len(faults)} times; then {judged.outcome} when repeated"
+            return Judgement(outcome=faults[-1].outcome, reason=faults[-1].detail, context=context)
         reason = f"{faults[0].outcome} once ({faults[0].detail}), then {judged.outcome} when repeated alone"
         return Judgement(
             outcome=Outcome.INCONCLUSIVE,
@@ -110,23 +124,3 @@ def settle(attempts: list[Attempt], judged: Judgement | None) -> Judgement | Non
     if len(attempts) - len(faults) >= 2:
         return Judgement(outcome=Outcome.ERROR, reason=attempts[-1].detail, remedy="mend the host and use --resume")
     return None
-
-
-def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:
-    """Return how many processes the host's out-of-memory killer has killed since boot (0 where the host does not tell)."""
-    try:
-        for line in vmstat.read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return 0
-
-
-def free_mb(folder: Path) -> float | None:
-    """Return the free space in MB that an ordinary user has on the disk of `folder`, None where it cannot be told."""
-    try:
-        status = os.statvfs(folder)
-    except OSError:
-        return None
-    return status.f_bavail * status.f_frsize / 1e6

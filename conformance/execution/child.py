@@ -70,11 +70,18 @@ class ChildDevice:
             self._outbox.restart()
         self._phase, self._began = "compile", time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, deadlines.compile_s)
+        self._tell("compile")
 
     def end(self) -> None:
         """Stop the clock."""
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         self._check_time()
+        self._tell(protocol.DONE)
+
+    def _tell(self, phase: str) -> None:
+        """Tell a parent that shares no memory: the way there and back is no time of the device's."""
+        if self._clock is None:
+            protocol.write_all(self._out_fd, protocol.encode(protocol.Phase(seq=self._seq, phase=phase)))
 
     def enter(self, phase: str) -> None:
         """Start the clock of a phase, and tell the parent: in shared memory where there is some, else by a message."""
@@ -85,8 +92,7 @@ class ChildDevice:
         signal.setitimer(signal.ITIMER_REAL, self._deadlines.of(phase))
         if self._clock is not None:
             self._clock.write(self._seq, phase)
-        else:
-            protocol.write_all(self._out_fd, protocol.encode(protocol.Phase(seq=self._seq, phase=phase)))
+        self._tell(phase)
 
     def _check_time(self) -> None:
         if not self.overtime and time.monotonic() - self._began > self._deadlines.of(self._phase):
@@ -272,7 +278,11 @@ def main() -> int:
             if device is None:
                 send(protocol.Failed(seq=message.seq, message="a case came before the device was opened"))
                 continue
-            send(measure(message, device))
+            answer = measure(message, device)
+            try:
+                send(answer)
+            except HarnessError as error:  # too long for a message: without shared memory, outputs have to fit into one
+                send(protocol.Failed(seq=message.seq, message=str(error)))
         else:
             if device is not None:
                 device.adapter.close()

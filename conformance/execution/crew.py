@@ -14,7 +14,8 @@ import msgspec
 
 from conformance.errors import UsageError
 from conformance.execution.blame import settle
-from conformance.execution.journal import AttemptLine, OpenedLine, RecordLine, StartedLine
+from conformance.execution.hooks import Commands, Recovery
+from conformance.execution.journal import AttemptLine, HookLine, OpenedLine, RecordLine, StartedLine
 from conformance.execution.judging import (
     digest_outputs,
     judge_observation,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from conformance.execution.pool import Pool
     from conformance.execution.slot import Slot
     from conformance.observation import Observation
+    from conformance.records import HookUse
 
 FAULT_BUDGET = 15
 """Crashes in a row after which the device counts as lost."""
@@ -79,6 +81,11 @@ class Crew:
         self._open_faults: list[Attempt] = []
         self._spared: set[str] = set()
         self._on_host_cpu = False
+        self._recovery = Recovery(Commands(), self._take_hook)
+        self._crash_budget: int | None = None
+        self._crashes = 0
+        self.hooks: list[HookUse] = []
+        """Each use of the lab's commands, those before an interruption included."""
         self.identity: Identity | None = None
         self.versions: dict[str, str] = {}
         self.kept: dict[str, Record] = {}
@@ -96,6 +103,17 @@ class Crew:
         self._attempts = {case: list(known) for case, known in attempts.items()}
         self.identity, self.versions = identity, dict(versions or {})
         self._is_resumed = identity is not None
+
+    def equip(
+        self, commands: Commands, crash_budget: int | None, used: tuple[HookUse, ...] = (), crashes: int = 0
+    ) -> None:
+        """Take what the lab gives: commands that bring the device back, and how many crashes it pays for.
+
+        `used` and `crashes` are those of a run that is being resumed.
+        """
+        self._recovery = Recovery(commands, self._take_hook)
+        self._crash_budget, self._crashes = crash_budget, crashes
+        self.hooks = list(used)
 
     def run(self, planned: Iterable[Planned]) -> Iterator[Record]:
         """Run everything and yield records; no child is left afterwards, whatever happens."""
@@ -116,7 +134,12 @@ class Crew:
         last = [task for task in tasks if task.planned.case.at_end]
         rest = [task for task in tasks if task.planned.case.check == "operators" or task.planned.case.order >= SHARED]
         gate = [task for task in tasks if task not in last and task not in rest]
-        yield from self._work(gate, 1)
+        yield from self._work([task for task in gate if not task.planned.case.may_lose_device], 1)
+        for task in gate:
+            if task.planned.case.may_lose_device:
+                yield from self._work([task], 1)
+                if task.id in self.kept and self.kept[task.id].outcome is not Outcome.PASS:
+                    self._pool.stop(*self._pool.slots(1))
         yield from self._work_repeats()
         rest.sort(key=lambda task: -task.planned.case.cost_ms)
         if rest and not self._has_opened:  # nothing has said yet whether several workers may share the device
@@ -185,6 +208,7 @@ class Crew:
 
     def _take_opened(self, event: Opened, queue: deque[Task]) -> Iterator[Record]:
         self._open_faults.clear()
+        self._recovery.note_opened()
         self._has_opened = True
         self._on_host_cpu = self._pool.opens_early = event.runs_on_host_cpu
         if self.identity is None:
@@ -201,6 +225,14 @@ class Crew:
 
     def _take_not_opened(self, event: NotOpened, queue: deque[Task]) -> Iterator[Record]:
         """A device that is not there is NOT_RUN; one that refuses, crashes or hangs at open is not met, on one case."""
+        is_fault = event.attempt is not None and event.attempt.outcome is not Outcome.ERROR
+        if (is_fault or self._recovery.was_tried) and self._recovery.has_more:
+            if event.attempt is not None:
+                self._open_faults.append(event.attempt)
+            yield from self._bring_back(queue[0].id if queue else "", event.message, queue)
+            return
+        if event.kind == "unreachable":
+            raise DeviceLost(f"the device's host was not reached: {event.message}; see bench.ssh, then use --resume")
         if event.kind == "not-found":
             if self.identity is None or self._is_resumed:
                 raise DeviceLost(f"device not found: {event.message}")
@@ -253,7 +285,10 @@ class Crew:
     def _end_children(self, observation: Observation) -> Observation:
         """Let the device go in every child, and add to the observation how those of this run ended."""
         self._pool.stop(*self._pool.slots(self._wanted))
-        return msgspec.structs.replace(observation, facts={"ends": msgspec.to_builtins(self._pool.ends)})
+        left = self._pool.left
+        if left:
+            self._watcher.note(f"processes that the device left behind, and that were killed: {left}")
+        return msgspec.structs.replace(observation, facts={"ends": msgspec.to_builtins(self._pool.ends), "left": left})
 
     def _take_untaken(self, event: Untaken, queue: deque[Task]) -> Iterator[Record]:
         """A child that died before it read its case is no fault of the case; twice at the same one, the case is in doubt."""
@@ -264,6 +299,8 @@ class Crew:
         self._spared.add(task.id)
         self._watcher.note(f"a child ended between two cases: {event.fault.attempt.detail}")
         queue.appendleft(task)
+        if event.fault.attempt.outcome is not Outcome.ERROR:
+            yield from self._bring_back(task.id, event.fault.attempt.detail, queue)
 
     def _take_fault(self, task: Task, attempt: Attempt, wall_s: float, worker: int) -> Iterator[Record]:
         attempts = self._attempts.setdefault(task.id, [])
@@ -273,6 +310,7 @@ class Crew:
             self._timeouts += 1
         elif attempt.outcome is Outcome.CRASH:
             self._crashes_in_row += 1
+            self._crashes += not _is_unclaimed(task)
         judged = settle(attempts, None)
         if _is_unclaimed(task):
             judged = Judgement(outcome=attempt.outcome, reason=attempt.detail)
@@ -297,9 +335,36 @@ class Crew:
                 else f"{self._timeouts} time-outs"
             )
             raise DeviceLost(f"the device was given up after {count}, first cause: {self._first_cause()}")
+        if self._crash_budget is not None and self._crashes > self._crash_budget and not _is_unclaimed(task):
+            yield from self._settle_repeats(deque())
+            told = f"{self._crashes} crashes are more than crash_budget allows, which is {self._crash_budget}"
+            raise DeviceLost(f"{told}; first cause: {self._first_cause()}")
+        if attempt.outcome is not Outcome.ERROR:
+            yield from self._bring_back(task.id, attempt.detail, deque())
 
-    def _settle_repeats(self, queue: deque[Task]) -> Iterator[Record]:
-        """A device that is given up has shown its faults often enough: those that still wait for a repeat count."""
+    def _bring_back(self, case: str, why: str, queue: deque[Task]) -> Iterator[Record]:
+        """Let the lab bring the device back. Where it cannot, what waits for its repeat is ERROR, and the run ends."""
+        if not self._recovery.has_more:
+            return
+        self._pool.let_go()
+        failure = self._recovery.bring_back(case, why)
+        if failure:
+            reason = f"the lab could not bring the device back: {failure}"
+            remedy = "mend the hook of the bench file, then start a new run"
+            yield from self._settle_repeats(queue, Judgement(outcome=Outcome.ERROR, reason=reason, remedy=remedy))
+            raise DeviceLost(reason)
+
+    def _take_hook(self, use: HookUse) -> None:
+        self.hooks.append(use)
+        self._journal.write(HookLine(use=use))
+        done = use.failure or f"done in {use.seconds:.1f} s"
+        self._watcher.note(f"{use.hook.replace('_', ' ')} after {use.case or 'opening'} ({use.why}): {done}")
+
+    def _settle_repeats(self, queue: deque[Task], instead: Judgement | None = None) -> Iterator[Record]:
+        """A device that is given up has shown its faults often enough: those that still wait for a repeat count.
+
+        `instead` is what they are where it is not the device that was given up.
+        """
         waiting = [task for task in queue if self._attempts.get(task.id) and not _is_unclaimed(task)]
         for task in waiting:
             queue.remove(task)
@@ -310,7 +375,7 @@ class Crew:
                 outcome=last.outcome, reason=last.detail, context="not repeated: the device was given up"
             )
             started = self._started.get(task.id, "")
-            yield self._keep(make_record(task.planned.case, judged, attempts=attempts, started=started))
+            yield self._keep(make_record(task.planned.case, instead or judged, attempts=attempts, started=started))
         self._repeats.clear()
 
     def _first_cause(self) -> str:

@@ -2,10 +2,13 @@
 
 A case is marked started before it runs; its record is written when it ends. A line is one `write`, so it survives `kill -9`;
 lines are flushed to the disk about once a second, so a power cut loses at most the last second. A torn last line is dropped.
+Each line carries a digest over itself and all before it: one that was edited or taken out is noticed. That is no signature:
+who can write the file can compute the chain anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conformance.errors import HarnessError, UsageError
-from conformance.records import Attempt, Identity, Record
+from conformance.paths import read_file
+from conformance.records import Attempt, HookUse, Identity, Outcome, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,22 +65,49 @@ class AttemptLine(msgspec.Struct, tag="attempt", frozen=True, kw_only=True):
     attempt: Attempt
 
 
+class HookLine(msgspec.Struct, tag="hook", frozen=True, kw_only=True):
+    """The lab's reset or power cycle was used."""
+
+    use: HookUse
+
+
 class RecordLine(msgspec.Struct, tag="record", frozen=True, kw_only=True):
     """A case ended."""
 
     record: Record
 
 
-Line = RunLine | ResumeLine | OpenedLine | StartedLine | AttemptLine | RecordLine
+Line = RunLine | ResumeLine | OpenedLine | StartedLine | AttemptLine | HookLine | RecordLine
+CHAIN = b',"chain":"'
+_DIGEST = 16
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Line)
+
+
+def linked(before: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return the line of a JSON object, with its place in the chain, and the chain as it stands after it."""
+    chain = hashlib.blake2b(before + body, digest_size=_DIGEST).digest()
+    return body[:-1] + CHAIN + chain.hex().encode() + b'"}\n', chain
+
+
+def follow(lines: list[bytes], path: Path) -> bytes:
+    """Return the chain after lines that all stand where they were written; UsageError with the number of the first that does not."""
+    chain = b""
+    for number, line in enumerate(lines, start=1):
+        body, _, _ = line.rpartition(CHAIN)
+        whole, chain = linked(chain, body + b"}")
+        if whole != line + b"\n":
+            what = "was changed after it was written, or one before it was taken out"
+            raise UsageError(f"{path}:{number}:1: this line {what}; start a new run")
+    return chain
 
 
 class Journal:
     """An open journal. Use `create` or `resume`."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, fd: int, chain: bytes = b"") -> None:
         self.path = path
+        self._chain = chain
         self._fd = fd
         self._synced = time.monotonic()
         self._dirty = False
@@ -101,29 +132,31 @@ class Journal:
         """Open an existing journal and return it with its lines; a torn last line is cut off."""
         path = folder / FILE_NAME
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError as error:
             raise UsageError(f"{path}: there is no run to resume: {error.strerror}") from error
         whole = data[: data.rfind(b"\n") + 1]
+        texts = whole.split(b"\n")[:-1]
         lines: list[Line] = []
-        for number, text in enumerate(whole.splitlines(), start=1):
+        for number, text in enumerate(texts, start=1):
             try:
                 lines.append(_DECODER.decode(text))
             except msgspec.DecodeError as error:
                 raise UsageError(f"{path}:{number}:1: not a journal line: {error}") from error
         if not lines or not isinstance(lines[0], RunLine):
             raise UsageError(f"{path}:1:1: the journal does not begin with its run line; start a new run")
+        chain = follow(texts, path)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
             os.ftruncate(fd, len(whole))
         except OSError as error:
             raise UsageError(f"{path}: cannot be continued: {error.strerror}") from error
-        return cls(path, fd), lines
+        return cls(path, fd, chain), lines
 
     def write(self, line: Line) -> None:
         """Append one line; HarnessError where the disk refuses."""
         try:
-            data = _ENCODER.encode(line) + b"\n"
+            data, chain = linked(self._chain, _ENCODER.encode(line))
         except UnicodeEncodeError as error:  # all text is made Unicode where it comes in: this is a bug of ours
             raise HarnessError(f"{self.path}: a line holds text that is no Unicode: {error}") from error
         try:
@@ -136,6 +169,7 @@ class Journal:
             raise HarnessError(
                 f"{self.path}: the disk is full; nothing before this line is lost: free space, then --resume"
             )
+        self._chain = chain
         self._dirty = True
 
     def tick(self) -> None:
@@ -179,6 +213,9 @@ class Known(msgspec.Struct, frozen=True):
     """Of cases without a record."""
     identity: Identity | None = None
     versions: dict[str, str] = {}
+    hooks: tuple[HookUse, ...] = ()
+    crashes: int = 0
+    """Attempts that ended in CRASH, of cases with and without a record."""
 
 
 def open_run(folder: Path, now: RunLine, *, resume: bool) -> tuple[Journal, Known]:
@@ -203,9 +240,17 @@ def open_run(folder: Path, now: RunLine, *, resume: bool) -> tuple[Journal, Know
     journal.write(ResumeLine(at=now.started))
     resumed = 1 + sum(isinstance(line, ResumeLine) for line in lines)
     opened = next((line for line in lines if isinstance(line, OpenedLine)), None)
-    if opened is None:
-        return journal, Known(first, resumed, records, attempts)
-    return journal, Known(first, resumed, records, attempts, opened.identity, opened.versions)
+    known = Known(
+        first,
+        resumed,
+        records,
+        attempts,
+        hooks=tuple(line.use for line in lines if isinstance(line, HookLine)),
+        crashes=sum(isinstance(line, AttemptLine) and line.attempt.outcome is Outcome.CRASH for line in lines),
+    )
+    if opened is not None:
+        known = msgspec.structs.replace(known, identity=opened.identity, versions=opened.versions)
+    return journal, known
 
 
 def plain(line: Line) -> Any:

@@ -15,8 +15,21 @@ import msgspec
 
 from conformance.errors import HarnessError, UsageError
 from conformance.execution import blame, protocol
-from conformance.execution.slot import Broken, Event, Faulted, NotOpened, Observed, Opened, Slot, Task, Untaken
+from conformance.execution.pressure import free_mb, oom_kills
+from conformance.execution.remote import RemoteWorker
+from conformance.execution.slot import (
+    Broken,
+    Event,
+    Faulted,
+    NotOpened,
+    Observed,
+    Opened,
+    Slot,
+    Task,
+    Untaken,
+)
 from conformance.execution.worker import Launch, Worker, needs_inbox
+from conformance.records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,10 +57,14 @@ class Pool:
         self.opens_early = False
         """Whether a child may open the device before there is work for it: harmless where the device is the host's CPU."""
         self._seq = 0
-        self._oom_kills = blame.oom_kills()
+        self._oom_kills = oom_kills()
         self._idle_ends = 0
         self.ends: list[Attempt] = []
         """How children ended that did not end as they were asked to, while no case was running."""
+        self.left = 0
+        """Processes that children left behind when they ended by themselves; the keeper killed them."""
+        self.host: dict[str, str] = {}
+        """What is known of the host of the children, where it is another one."""
 
     def warm(self, count: int) -> None:
         """Start processes ahead of time. They say hello and wait; no device is opened before there are tasks."""
@@ -62,13 +79,23 @@ class Pool:
     def slots(self, count: int, first: int = 0) -> list[Slot]:
         """Return `count` slots from number `first` on, made on first use."""
         while len(self._slots) < first + count:
-            self._slots.append(Slot(Worker(len(self._slots), self._launch)))
+            kind = Worker if self._launch.remote is None else RemoteWorker
+            self._slots.append(Slot(kind(len(self._slots), self._launch)))
         return self._slots[first : first + count]
 
     def run(
         self, tasks: deque[Task], slots: list[Slot], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
     ) -> Iterator[Event]:
         """Run tasks until there are none and nobody is busy. `started` is called before a case is sent."""
+        try:
+            yield from self._loop(tasks, slots, deadlines, started)
+        finally:
+            for slot in self._slots:
+                slot.worker.rest()
+
+    def _loop(
+        self, tasks: deque[Task], slots: list[Slot], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
+    ) -> Iterator[Event]:
         awake = time.monotonic()
         self._queue = tasks
         while True:
@@ -81,6 +108,9 @@ class Pool:
                 return
             before = time.monotonic()
             wait = max(0.0, min([HEARTBEAT_S, *(slot.kill_at - before for slot in self._slots)]))
+            for slot in self._slots:
+                if slot.state != "down":
+                    slot.worker.beat()
             ready = self._selector.select(wait)
             # Lateness is ours wherever it comes from: a host that stood still, or judging, journal and display since.
             own, awake = before - awake, time.monotonic()
@@ -116,16 +146,13 @@ class Pool:
         self._seq += 1
         slot.deadlines = deadlines
         started(task, slot.worker.number)
-        slot.worker.measure(self._seq, task.planned.case, deadlines)
+        slot.worker.measure(self._seq, task.planned.filled(), deadlines)
         self._watch_writing(slot)
         return task
 
     def _make_current(self, slot: Slot, task: Task, seq: int) -> None:
-        slot.task, slot.seq, slot.late_s = task, seq, 0.0
         slot.worker.forget_stderr()
-        slot.began = time.monotonic()
-        slot.clock("compile", slot.deadlines.compile_s)
-        slot.look_soon()
+        slot.begin(task, seq)
 
     # -- one child ----------------------------------------------------------------------------------------------------
 
@@ -206,12 +233,11 @@ class Pool:
 
     def _take(self, slot: Slot, message: protocol.ToParent) -> Iterator[Event]:
         if isinstance(message, protocol.Phase):
-            if message.seq == slot.seq and slot.state == "busy" and message.phase in protocol.PHASES:
-                slot.worker.mark(slot.seq, message.phase)
-                slot.clock(message.phase, slot.deadlines.of(message.phase))
-            return
-        if isinstance(message, protocol.Hello) and slot.state == "starting":
+            slot.take_phase(message)
+        elif isinstance(message, protocol.Hello) and slot.state == "starting":
             slot.versions = message.versions
+            if isinstance(slot.worker, RemoteWorker):
+                self.host = slot.worker.host
             slot.state, slot.kill_at = "ready", float("inf")
         elif isinstance(message, protocol.Opened) and slot.state == "opening":
             slot.state, slot.kill_at = "idle", float("inf")
@@ -239,6 +265,15 @@ class Pool:
         else:
             yield from self._broken_protocol(slot, "an answer that nobody waits for")
 
+    def let_go(self) -> None:
+        """End every child, since the device is about to go; what they were at goes back to the front of the queue."""
+        for slot in self._slots:
+            if slot.ahead is not None:
+                self._queue.appendleft(slot.ahead[0])
+            if slot.task is not None:
+                self._queue.appendleft(slot.task)
+        self.stop(*self._slots)
+
     # -- the end of a child -------------------------------------------------------------------------------------------
 
     def stop(self, *slots: Slot) -> None:
@@ -252,6 +287,7 @@ class Pool:
             self._forget(slot)
             if slot.state == "idle":
                 ended, is_late = slot.worker.finish_close()
+                self._count_left(ended)
                 if is_late or ended.signal or ended.exit_code:
                     doing = "the device was let go"
                     self.ends.append(self._blame(slot, ended, "close" if is_late else "", slot.worker.close_s, doing))
@@ -271,6 +307,11 @@ class Pool:
         self._slots.clear()
         self._selector.close()
 
+    def _count_left(self, ended: blame.Ended) -> None:
+        """Count what a child left behind that ended by itself; where it was killed, nobody asked it to clear up."""
+        if ended.cause == "ended":
+            self.left += ended.reaped
+
     def _expire(self, slot: Slot) -> Event:
         self._forget(slot)
         phase = slot.phase
@@ -286,21 +327,21 @@ class Pool:
     def _blame(
         self, slot: Slot, ended: blame.Ended, timed_out: str, budget_s: float, doing: str = blame.IN_A_CASE
     ) -> Attempt:
-        oom_kills = blame.oom_kills()
+        killed = oom_kills()
         host = blame.Circumstances(
             parent_late_s=slot.late_s,
-            oom_kills=oom_kills - self._oom_kills,
-            free_mb=blame.free_mb(self._launch.scratch),
+            oom_kills=killed - self._oom_kills if ended.oom_kills is None else ended.oom_kills,
+            free_mb=free_mb(self._launch.scratch) if ended.free_mb is None else ended.free_mb,
             memory_limit_mb=self._launch.memory_mb,
         )
-        self._oom_kills = oom_kills
+        self._oom_kills = killed
         return blame.blame(ended, timed_out, budget_s, slot.worker.stderr_tail, host, doing)
 
     def _end(self, slot: Slot, ended: blame.Ended, timed_out: str, why: str = "") -> Iterator[Event]:
+        self._count_left(ended)
         state, task = slot.state, slot.task
-        budget_s = slot.deadlines.of(timed_out) if state == "busy" and timed_out else self._launch.deadlines.open_s
         doing = blame.IN_A_CASE if state == "busy" else "it waited for a case" if state == "idle" else "it opened"
-        attempt = self._blame(slot, ended, timed_out, budget_s, doing)
+        attempt = self._blame(slot, ended, timed_out, slot.budget_s, doing)
         if why:
             attempt = msgspec.structs.replace(attempt, detail=f"{attempt.detail}: {why}")
         slot.state, slot.task, slot.kill_at = "down", None, float("inf")
@@ -309,15 +350,18 @@ class Pool:
             slot.ahead = None
         if state == "idle":
             self.ends.append(attempt)
-            self._idle_ends += 1
+            self._idle_ends += attempt.outcome is not Outcome.ERROR
             if self._idle_ends > IDLE_ENDS:
                 told = (
                     f"its process ended {self._idle_ends} times in a row while it waited for a case: {attempt.detail}"
                 )
                 yield NotOpened("rejected", told)
-        if state in ("starting", "ready"):
+        if state in ("starting", "ready") and ended.cause == "lost":
+            yield NotOpened("unreachable", ended.words)
+        elif state in ("starting", "ready"):
             last = slot.worker.stderr_tail.strip().splitlines()[-1:] or [attempt.detail]
-            raise HarnessError(f"the child process did not start with {self._launch.python}: {last[0]}")
+            where = f" on {self._launch.remote.address.name}" if self._launch.remote is not None else ""
+            raise HarnessError(f"the child process did not start with {self._launch.python}{where}: {last[0]}")
         if state == "opening":
             yield NotOpened("fault", attempt.detail, attempt)
         elif state == "busy" and task is not None:

@@ -45,8 +45,10 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
         return {"open": self.open_s, "compile": self.compile_s, "run": self.run_s}[phase]
 
 
-PHASES = ("compile", "run")
+PHASES = ("compile", "run", "open")
 """What a child may say that a case has entered."""
+DONE = "done"
+"""What a child on another host says when a case is over and only the answer is still to come."""
 
 
 class Open(msgspec.Struct, tag="open", tag_field="type", frozen=True, kw_only=True):
@@ -97,7 +99,7 @@ class Refused(msgspec.Struct, tag="refused", tag_field="type", frozen=True, kw_o
 
 
 class Phase(msgspec.Struct, tag="phase", tag_field="type", frozen=True, kw_only=True):
-    """Child → parent: case `seq` entered `compile` or `run`; that phase's deadline starts now."""
+    """Child → parent: case `seq` entered `compile` or `run`, and that phase's deadline starts now; or it is `done`."""
 
     seq: int
     phase: str

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64
 _GROWTH = 1 << 20
-CLOCK_PHASES = ("compile", "run")
+CLOCK_PHASES = ("compile", "run", "open")
 
 
 def sealed_copy(name: str, data: bytes | memoryview) -> int:

@@ -16,38 +16,24 @@ import sys
 import termios
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from conformance.errors import HarnessError
 from conformance.execution import protocol
 from conformance.execution.blame import Ended
+from conformance.execution.line import KEEPER_GRACE_S, Launch, Line
 from conformance.execution.stores import Clock, Reader, Writer, region, sealed_copy
 from conformance.tensors import TensorRef, from_ref
+
+__all__ = ["KEEPER", "Launch", "Worker", "margin_s", "needs_inbox"]
 
 if TYPE_CHECKING:
     from conformance.records import Case
     from conformance.workload import NamedValue
 
 KEEPER = Path(__file__).with_name("keeper.py")
-STDERR_TAIL = 64 * 1024
-KEEPER_GRACE_S = 30.0
-CLOSE_S = 15.0
-
-
-class Launch(NamedTuple):
-    """How children of a run are started."""
-
-    python: str
-    adapter: str
-    runtime: dict[str, Any]
-    deadlines: protocol.Deadlines
-    scratch: Path
-    env: dict[str, str]
-    memory_mb: int
-    inputs_fd: int
-    """The suite's inputs: sealed before any device is opened, empty where no case needs them."""
 
 
 def margin_s(budget_s: float) -> float:
@@ -61,33 +47,27 @@ def needs_inbox(named: NamedValue) -> bool:
     return isinstance(ref, TensorRef) and ref.data is not None and len(ref.data) > protocol.INLINE_LIMIT
 
 
-class Worker:
+class Worker(Line):
     """One child after another, under one number."""
 
     def __init__(self, number: int, launch: Launch) -> None:
-        self.number = number
-        self._launch = launch
+        super().__init__(number, launch)
         self._inbox_fd = region(f"inbox-{number}")
         self._outbox_fd = region(f"outbox-{number}")
         self._clock_fd = region(f"clock-{number}")
         self._clock = Clock(self._clock_fd)
         self._inbox = Writer(self._inbox_fd, "inbox")
         self._outbox = Reader(self._outbox_fd)
-        self.alive = False
-        self.starts = 0
 
     def start(self) -> None:
         """Start a keeper and its child. HarnessError where the host refuses."""
         launch = self._launch
         folder = launch.scratch / f"child-{self.number}-{self.starts}"
         folder.mkdir(parents=True, exist_ok=True)
-        self._frames = protocol.FrameBuffer()
-        self._tail = bytearray()
-        self._outgoing = bytearray()
-        self._sent = (0, 0)
+        self._clear()
         self._dropped = 0
         pipes = [os.pipe() for _ in range(5)]
-        (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
+        (stdin_r, self.stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
         (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
         stores = {
             "inbox": self._inbox_fd,
@@ -126,21 +106,11 @@ class Worker:
         finally:
             for fd in (config_fd, *given[:5]):
                 os.close(fd)
-        for fd in (self._stdin, self.stdout, self.stderr, self.status):
+        for fd in (self.stdin, self.stdout, self.stderr, self.status):
             os.set_blocking(fd, False)
         _widen(self.stderr)
         self.alive = True
         self.starts += 1
-
-    @property
-    def stdin(self) -> int:
-        """The descriptor to wait on for writing while `wants_write`."""
-        return self._stdin
-
-    @property
-    def wants_write(self) -> bool:
-        """Whether a message has not been taken by the child yet."""
-        return bool(self._outgoing)
 
     def open(self) -> None:
         """Ask the child to bind the device."""
@@ -172,32 +142,16 @@ class Worker:
             return named
         return msgspec.structs.replace(named, value=self._inbox.put(value))
 
-    def send(self, message: protocol.ToChild) -> None:
-        """Queue a message and write what the pipe takes."""
-        frame = protocol.encode(message)
-        self._sent = (self._sent[1], len(frame))
-        self._outgoing += frame
-        self.flush()
-
     def has_taken(self, last: int) -> bool:
         """Whether the child has read at least a part of the first of the `last` messages sent: asked once it has ended."""
         unread = bytearray(4)
-        fcntl.ioctl(self._stdin, termios.FIONREAD, unread)
+        fcntl.ioctl(self.stdin, termios.FIONREAD, unread)
         never_read = int.from_bytes(unread, sys.byteorder) + len(self._outgoing) + self._dropped
         return never_read < sum(self._sent[-last:])
 
-    def flush(self) -> None:
-        """Write what the pipe takes. A child that is gone is noticed elsewhere, by its status."""
-        while self._outgoing:
-            try:
-                written = os.write(self._stdin, memoryview(self._outgoing)[: 1 << 20])
-            except BlockingIOError:
-                return
-            except BrokenPipeError:
-                self._dropped += len(self._outgoing)
-                self._outgoing.clear()
-                return
-            del self._outgoing[:written]
+    def _drop_outgoing(self) -> None:
+        self._dropped += len(self._outgoing)
+        super()._drop_outgoing()
 
     def read_messages(self) -> list[protocol.ToParent] | None:
         """Return the messages that have arrived, None at the end. HarnessError where the child broke the protocol."""
@@ -207,34 +161,7 @@ class Worker:
             return []
         if not data:
             return None
-        try:
-            messages = [protocol.TO_PARENT.decode(frame) for frame in self._frames.feed(data)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise HarnessError(f"the child sent what is no message: {error}") from error
-        for message in messages:
-            if isinstance(message, protocol.Observed) and protocol.is_too_deep(message.observation):
-                raise HarnessError("the child sent sequences nested too deeply")
-        return messages
-
-    def read_stderr(self) -> bool:
-        """Take what has arrived on standard error and keep the end of it; False once nothing more can come."""
-        try:
-            data = os.read(self.stderr, 1 << 20)
-        except BlockingIOError:
-            return True
-        self._tail += data
-        if len(self._tail) > STDERR_TAIL:
-            del self._tail[:-STDERR_TAIL]
-        return bool(data)
-
-    def forget_stderr(self) -> None:
-        """Begin a new case: what was said before does not belong to it."""
-        self._tail.clear()
-
-    @property
-    def stderr_tail(self) -> str:
-        """The end of what the child said on standard error."""
-        return self._tail.decode("utf-8", "replace")
+        return self._decode(data)
 
     def wait_status(self, limit_s: float = KEEPER_GRACE_S) -> Ended:
         """Return how the child ended, once nothing is left of it; the keeper has to say so within `limit_s`."""
@@ -272,10 +199,6 @@ class Worker:
         self._drop_lifeline()
         return self.wait_status()
 
-    def ask_to_close(self) -> None:
-        """Ask the child to let the device go and end."""
-        self.send(protocol.Close())
-
     def finish_close(self) -> tuple[Ended, bool]:
         """Wait for a child that was asked to close; kill it where it does not in time. Return its end, and whether it was late."""
         end = time.monotonic() + self.close_s
@@ -288,11 +211,6 @@ class Worker:
             if self.stdout in readable:
                 self._discard_stdout()
         return self.kill(), True
-
-    @property
-    def close_s(self) -> float:
-        """Seconds that a child may take to let the device go and end."""
-        return min(CLOSE_S, self._launch.deadlines.open_s)
 
     def _discard_stdout(self) -> None:
         try:
@@ -309,7 +227,7 @@ class Worker:
         self.alive = False
         self._drop_lifeline()
         self._keeper.wait(timeout=KEEPER_GRACE_S)
-        for fd in (self._stdin, self.stdout, self.stderr, self.status):
+        for fd in (self.stdin, self.stdout, self.stderr, self.status):
             os.close(fd)
 
     def stores(self, needed: int) -> dict[str, memoryview]:

@@ -14,7 +14,18 @@ from conformance.profile.declares import (
     Terms,
     Types,
 )
-from conformance.profile.model import Count, Many, Name, Seconds, Slug, Strict, Text, repeated_items, tighten
+from conformance.profile.model import (
+    Count,
+    FormatVersion,
+    Many,
+    Name,
+    Seconds,
+    Slug,
+    Strict,
+    Text,
+    repeated_items,
+    tighten,
+)
 from conformance.profile.tree import KeyPath
 from conformance.profile.vocabulary import CONTRACTIONS, DETERMINISM
 from conformance.profile.wording import Hint, Message, shown
@@ -30,7 +41,13 @@ CHECK_PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
     "placement": {},
     "operators": {"scope": ("declared", "minimum")},
     "interface": {"scope": ("sessions", "shapes")},
+    "lifecycle": {},
+    "offers": {},
     "must-reject": {},
+    "packs": {},
+    "models": {
+        "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
+    },
 }
 """The parameters of the checks that exist, with the values each may have. A check that is not here comes later."""
 
@@ -156,7 +173,7 @@ class Caps(Strict):
 class CategoryProfile(Strict):
     """One category profile, after inheritance."""
 
-    conformance: Literal[1] = Field(json_schema_extra=_EQUAL)
+    conformance: FormatVersion = Field(json_schema_extra=_EQUAL)
     """Version of this format."""
     extends: Name | None = Field(default=None, json_schema_extra=_FREE)
     """A category that this one tightens: a path inside this folder, or `builtin:NAME`."""

@@ -53,8 +53,10 @@ def _head(head: CategoryHead) -> str:
 
 def describe_bench(bench: BenchFile, python: Path | None) -> list[str]:
     """Return the lines for a bench file."""
+    transport = f"transport {bench.bench.transport}{f' to {bench.bench.ssh.name}' if bench.bench.ssh else ''}"
+    remote = bench.bench.python or "python3"
     return [
-        f"bench file: {bench.bench.lab or 'lab not named'}, transport {bench.bench.transport}",
-        f"interpreter of the child: {python or 'this one'}",
+        f"bench file: {bench.bench.lab or 'lab not named'}, {transport}",
+        f"interpreter of the child: {remote if bench.bench.ssh else python or 'this one'}",
         f"waivers: {len(bench.waivers)}",
     ]

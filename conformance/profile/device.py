@@ -1,17 +1,30 @@
 """The device profile: who the device is, through which runtime it is reached, and what its vendor declares."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from conformance.profile.declares import Declarations
-from conformance.profile.model import Deadlines, Many, Name, Option, Slug, Strict, tighten
+from conformance.profile.model import Deadlines, FormatVersion, Many, Name, Option, Slug, Strict, refuse, tighten
 from conformance.profile.tree import KeyPath
 from conformance.profile.wording import Message
 
 Hardware = Literal["cpu", "gpu", "npu", "fpga", "other"]
+
+
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def _module(value: str) -> str:
+    if not _MODULE.fullmatch(value):
+        refuse("the name of a Python module is wanted here, as it stands in an import: acme_backend or acme.backend")
+    return value
+
+
+ModuleName = Annotated[Name, AfterValidator(_module)]
 
 
 class Binding(Strict):
@@ -71,6 +84,19 @@ def ascii_key(name: str) -> str:
     return "".join(parts).strip("-") or "unnamed"
 
 
+class Publish(Strict):
+    """How a model reaches an inference server."""
+
+    by: Literal["folder", "inline"] = Field(json_schema_extra=tighten("free"))
+    """`folder`: into the server's model repository, which the bench file names; `inline`: inside the request to load it."""
+    model: Name | None = Field(default=None, json_schema_extra=tighten("free"))
+    """Where the ONNX model lies in the folder of a model; left out, `1/model.onnx`."""
+    files: dict[Name, Name] | None = Field(default=None, json_schema_extra=tighten("free"))
+    """Further files: path in the folder of a model, and path below the folder of this file."""
+    config: dict[Name, Any] | None = Field(default=None, json_schema_extra=tighten("free"))
+    """For `inline`: the model's configuration, as the server's load request takes it."""
+
+
 class Runtime(Strict):
     """How the device is reached. Which keys and options an adapter takes is the adapter's to say."""
 
@@ -80,12 +106,20 @@ class Runtime(Strict):
     """The execution provider that must run the models."""
     library: Name | None = Field(default=None, json_schema_extra=tighten("free"))
     """Path of a plugin library, relative to this file."""
-    module: Name | None = Field(default=None, json_schema_extra=tighten("equal"))
+    module: ModuleName | None = Field(default=None, json_schema_extra=tighten("equal"))
     """A Python module: a plugin package with `get_library_path()`, or a module with the ONNX Backend API."""
     device: Name | None = Field(default=None, json_schema_extra=tighten("free"))
     """The device string that the runtime takes."""
     options: dict[Name, Option] | None = Field(default=None, json_schema_extra=tighten("free"))
     session_options: dict[Name, Option] | None = Field(default=None, json_schema_extra=tighten("free"))
+    cache_option: Name | None = Field(default=None, json_schema_extra=tighten("free"))
+    """The provider option that names a folder for compiled models; of the commonest providers it is known."""
+    encoding: Literal["rest-json", "rest-binary", "grpc"] | None = Field(
+        default=None, json_schema_extra=tighten("free")
+    )
+    """How an inference server is spoken to; no other encoding is tried."""
+    publish: Publish | None = Field(default=None, json_schema_extra=tighten("free"))
+    """How a model reaches an inference server."""
     deadlines: Deadlines | None = Field(default=None, json_schema_extra=tighten("lower"))
 
     def as_options(self) -> dict[str, Any]:
@@ -96,7 +130,7 @@ class Runtime(Strict):
 class DeviceProfile(Strict):
     """One device profile, after inheritance."""
 
-    conformance: Literal[1] = Field(json_schema_extra=tighten("equal"))
+    conformance: FormatVersion = Field(json_schema_extra=tighten("equal"))
     """Version of this format."""
     extends: Name | None = Field(default=None, json_schema_extra=tighten("free"))
     """A profile that this one tightens: a path inside this folder, or `builtin:NAME`."""

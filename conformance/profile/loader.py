@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from conformance.profile.defects import place_of, validate
 from conformance.profile.describe import describe_bench, describe_category, describe_device
 from conformance.profile.device import DeviceProfile
 from conformance.profile.extends import BUILTIN, Loaded, RefusedError, inside, load, read_tree
+from conformance.profile.lab_files import check_lab_files
 from conformance.profile.template import device_template
 from conformance.profile.tree import Defect, KeyPath, Node, Position, raise_defects
 from conformance.profile.wording import did_you_mean, shown
@@ -84,7 +86,12 @@ class LoadedBench:
     sources: list[tuple[str, str]]
     path: Path
     python: Path | None
-    """Absolute path of the child's interpreter, None for this one."""
+    """Absolute path of the child's interpreter, None for this one and on another host."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in the file start from."""
+        return self.path.resolve().parent
 
 
 def load_device(reference: str) -> LoadedProfile:
@@ -165,7 +172,9 @@ def load_bench(reference: str) -> LoadedBench:
     root, source, defects = read_tree(path, display)
     model: BenchFile | None = None if root is None else validate(BenchFile, root, defects)
     python: Path | None = None
-    if root is not None and model is not None and model.bench.python is not None:
+    if root is not None and model is not None:
+        defects += check_lab_files(model.bench, root, path.resolve().parent)
+    if root is not None and model is not None and model.bench.python is not None and model.bench.transport == "local":
         # Not resolved: an environment's interpreter is a link, and following it would leave the environment.
         python = (path.resolve().parent / model.bench.python).absolute()
         if not python.is_file():
@@ -177,10 +186,11 @@ def load_bench(reference: str) -> LoadedBench:
     return LoadedBench(model, [(source.display, source.sha256)], path, python)
 
 
-def check_profile(reference: str) -> list[str]:
+def check_profile(reference: str, on_device: Callable[[LoadedProfile], None] | None = None) -> list[str]:
     """Return what a file says, in a few lines for people; ProfileError with every defect.
 
-    Device profiles, categories and bench files are told apart by their keys.
+    Device profiles, categories and bench files are told apart by their keys. `on_device` may look further at a device
+    profile than this room can, and raise.
     """
     path = resolve_profile(reference)
     root, _, _ = read_tree(path, display_of(path))
@@ -192,6 +202,8 @@ def check_profile(reference: str) -> list[str]:
             bench = load_bench(str(path))
             return describe_bench(bench.bench, bench.python)
     loaded = load_device(reference)
+    if on_device is not None:
+        on_device(loaded)
     return describe_device(loaded.profile, loaded.category, loaded.digest)
 
 

@@ -116,6 +116,16 @@ Celsius = Annotated[float, Field(ge=-273.15, le=2000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+def _whole(value: object) -> object:
+    if type(value) is not int and value == 1:  # true and 1.0 are equal to 1, and mean something else
+        refuse("the version of the format is wanted here, as the whole number 1")
+    return value
+
+
+FormatVersion = Annotated[Literal[1], BeforeValidator(_whole)]
+"""Version of the format of a file."""
+
+
 def _scalar(value: object) -> object:
     if isinstance(value, str):
         return _visible_lines(value) if value else value

@@ -7,10 +7,12 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from conformance.checks.support.port import Planned
 from conformance.execution import protocol, stores, worker
 from conformance.execution.crew import Crew
+from conformance.execution.hooks import Commands
 from conformance.execution.journal import Journal, RunLine
 from conformance.execution.pool import Pool
 from conformance.records import Attempt, Basis, Case, Identity, Record
@@ -95,6 +97,11 @@ class Stage:
         self.deadlines = protocol.Deadlines(open_s=5, compile_s=0.2, run_s=0.2)
         self.crew: Crew | None = None
         self._inputs_fd = -1
+        self._equipment: tuple[Any, Any] = ((Commands(), None), {})
+
+    def equip(self, commands: Commands, crash_budget: int | None = None, **before: Any) -> None:
+        """Give the crew what a lab would."""
+        self._equipment = ((commands, crash_budget), before)
 
     def child(self, script: str) -> None:
         """Let children run a script, after `PRELUDE`."""
@@ -127,6 +134,7 @@ class Stage:
         self._inputs_fd = stores.sealed_copy("inputs", b"")
         self.crew = Crew(Pool(self.launch()), kept, self.watcher, workers)
         self.crew.restore(attempts or {}, identity)
+        self.crew.equip(*self._equipment[0], **self._equipment[1])
         values = [list(probes.four_outputs(3)[1])]
         try:
             return list(self.crew.run([Planned(case, lambda: values) for case in cases]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.execution import blame
+from conformance.execution import blame, pressure
 from conformance.execution.blame import Circumstances, Ended
 from conformance.records import Attempt, Judgement, Measurement, Outcome
 
@@ -125,6 +125,35 @@ def test_a_crash_that_did_not_repeat_keeps_what_the_repeat_showed() -> None:
     assert settled.remedy
 
 
+def test_two_crashes_count_whatever_comes_after_them() -> None:
+    crash = Attempt(outcome=Outcome.CRASH, detail="died")
+    judged = blame.settle([crash, crash], Judgement(outcome=Outcome.PASS))
+
+    assert judged is not None
+    assert (judged.outcome, judged.reason, judged.context) == (
+        Outcome.CRASH,
+        "died",
+        "2 times; then PASS when repeated",
+    )
+
+
+def test_a_lost_connection_is_the_lab_s_whatever_else_was_seen() -> None:
+    ended = Ended("lost", words="lab-host: Broken pipe")
+    for late in ("", "run"):
+        attempt = blame.blame(ended, late, 1.0, "", Circumstances())
+        assert attempt.outcome is Outcome.ERROR
+        assert attempt.detail == (
+            "the connection to the device's host was lost while the device ran the case: lab-host: Broken pipe"
+        )
+
+
+def test_a_message_that_takes_too_long_is_no_time_out_of_the_device() -> None:
+    attempt = blame.blame(Ended("told", 9), "transfer", 120.0, "", Circumstances())
+
+    assert attempt.outcome is Outcome.ERROR
+    assert "still on its way" in attempt.detail
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [("nr_free 1\noom_kill 12\nother 3\n", 12), ("nr_free 1\n", 0), ("oom_kill \n", 0), ("oom_kill many\n", 0)],
@@ -132,12 +161,12 @@ def test_a_crash_that_did_not_repeat_keeps_what_the_repeat_showed() -> None:
 def test_the_host_s_count_of_kills(tmp_path: Path, text: str, count: int) -> None:
     (tmp_path / "vmstat").write_text(text)
 
-    assert blame.oom_kills(tmp_path / "vmstat") == count
+    assert pressure.oom_kills(tmp_path / "vmstat") == count
 
 
 def test_a_host_that_tells_nothing(tmp_path: Path) -> None:
-    assert blame.oom_kills(tmp_path / "none") == 0
-    assert blame.free_mb(tmp_path / "none") is None
-    free = blame.free_mb(tmp_path)
+    assert pressure.oom_kills(tmp_path / "none") == 0
+    assert pressure.free_mb(tmp_path / "none") is None
+    free = pressure.free_mb(tmp_path)
     assert free is not None
     assert free > 0

@@ -58,7 +58,8 @@ def test_a_case_is_measured_and_judged(desk: Desk, make_case: Callable[..., Case
     assert isinstance(observed, protocol.Observed)
     assert (observed.seq, observed.overtime) == (5, "")
     assert observed.peak_rss_kb > 1000
-    assert desk.said() == [protocol.Phase(seq=5, phase="run")], "compile is entered by the case itself"
+    told = [protocol.Phase(seq=5, phase=phase) for phase in ("compile", "run", "done")]
+    assert desk.said() == told, "compile is entered by the case itself"
     values = [
         [[(o.name, from_ref(o.value)) for o in i.outputs] for i in s.inferences] for s in observed.observation.sessions
     ]
@@ -95,7 +96,7 @@ def test_a_phase_that_comes_back_late_is_told(desk: Desk) -> None:
     device.end()
     assert device.overtime == "run", "the first phase that was late"
     assert [message.phase for message in desk.said() if isinstance(message, protocol.Phase)] == [
-        "run", "run", "compile", "run"
+        "compile", "run", "done", "compile", "run", "compile", "run", "done"
     ]  # fmt: skip
 
 
@@ -175,7 +176,9 @@ def test_a_conversation_from_hello_to_close(
 
     assert code == protocol.EXIT_CLOSED
     kinds = [type(message).__name__ for message in said]
-    assert kinds == ["Hello", "Failed", "Refused", "Opened", "Phase", "Observed"], "nothing after Close is answered"
+    assert kinds == ["Hello", "Failed", "Refused", "Opened", "Phase", "Phase", "Phase", "Observed"], (
+        "nothing after Close is answered"
+    )
     hello, early, _, opened = said[:4]
     assert isinstance(hello, protocol.Hello)
     assert hello.versions["python"] == sys.version.split()[0]

@@ -6,7 +6,7 @@ import pytest
 from execution.staging import Make, Stage
 
 from conformance.checks.support.port import Planned
-from conformance.execution import pool, protocol
+from conformance.execution import pool, protocol, slot
 from conformance.execution.pool import Pool, Slot
 from conformance.observation import Observation
 from conformance.records import Case, Outcome
@@ -41,6 +41,18 @@ def test_a_phase_restarts_the_clock_and_only_for_the_case_that_runs(stage: Stage
     )
     (record,) = other.run([case()])
     assert record.outcome is Outcome.TIMEOUT
+
+
+def test_all_phases_of_a_case_together_have_an_end(stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "ROUNDS", 3)
+    stage.deadlines = protocol.Deadlines(open_s=0.3, compile_s=0.2, run_s=0.2)
+    stage.child(
+        "begin(); asked = hear()\nwhile True:\n    time.sleep(0.05); say(protocol.Phase(seq=asked.seq, phase='run'))"
+    )
+    (record,) = stage.run([case()])
+
+    assert record.outcome is Outcome.TIMEOUT
+    assert record.reason == "no end within 2.1 s, all phases together; the child was killed"
 
 
 def test_a_phase_that_came_back_late_is_a_time_out(stage: Stage, case: Make) -> None:
@@ -86,14 +98,14 @@ def test_a_phase_that_does_not_exist_is_not_heard(stage: Stage, case: Make) -> N
     other = Stage(stage.folder / "other")
     other.folder.mkdir()
     other.child(
-        "begin(); asked = hear()\nwhile True:\n    time.sleep(0.1); say(protocol.Phase(seq=asked.seq, phase='open'))"
+        "begin(); asked = hear()\nwhile True:\n    time.sleep(0.1); say(protocol.Phase(seq=asked.seq, phase='warp'))"
     )
     (record,) = other.run([case()])
     assert record.outcome is Outcome.TIMEOUT, "it gives nobody more time"
 
 
 def test_an_overtime_in_a_phase_that_does_not_exist_breaks_the_protocol(stage: Stage, case: Make) -> None:
-    stage.child("begin(); asked = hear(); say(observed(asked, overtime='open')); hear()")
+    stage.child("begin(); asked = hear(); say(observed(asked, overtime='close')); hear()")
     (record,) = stage.run([case()])
 
     assert record.outcome is Outcome.CRASH

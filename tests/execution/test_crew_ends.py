@@ -6,7 +6,7 @@ import pytest
 from execution.staging import Make, Stage, short, unclaimed
 
 from conformance.execution import crew as crews
-from conformance.execution import protocol, worker
+from conformance.execution import line, protocol
 from conformance.records import Case, Outcome
 
 DIES_AFTER_ANSWERING = """
@@ -51,7 +51,7 @@ def test_time_outs_give_the_device_up(stage: Stage, case: Make, monkeypatch: pyt
 
 
 def test_a_child_that_does_not_close_is_killed(stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "CLOSE_S", 0.2)
+    monkeypatch.setattr(line, "CLOSE_S", 0.2)
     stage.child(
         "begin(); say(observed(hear())); hear()\nsys.stderr.write('bye'); sys.stderr.flush(); os.write(OUT, b'x' * 100); time.sleep(60)"
     )
@@ -104,7 +104,7 @@ def release(make: Make) -> Case:
 def test_how_the_last_child_ended_is_a_case_of_its_own(
     stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch, closing: str, outcome: Outcome, words: str
 ) -> None:
-    monkeypatch.setattr(worker, "CLOSE_S", 0.3 if "sleep" in closing else 5.0)
+    monkeypatch.setattr(line, "CLOSE_S", 0.3 if "sleep" in closing else 5.0)
     stage.child(f"begin(); sys.stderr.write('closing words'); sys.stderr.flush(); serve(lambda: {closing})")
     records = stage.run([release(case), case("a")])
 
@@ -117,7 +117,7 @@ def test_how_the_last_child_ended_is_a_case_of_its_own(
 def test_two_children_that_end_badly_are_the_device_s_failure(
     stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch, closing: str, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr(worker, "CLOSE_S", 0.3 if "sleep" in closing else 5.0)
+    monkeypatch.setattr(line, "CLOSE_S", 0.3 if "sleep" in closing else 5.0)
     stage.deadlines = protocol.Deadlines(open_s=5, compile_s=5, run_s=5)
     stage.child(f"begin(); serve(lambda: {closing})")
     operators = [case(f"o{number}", check="operators", params=OPERATOR) for number in range(2)]

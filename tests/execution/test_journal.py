@@ -14,7 +14,16 @@ import pytest
 
 from conformance.errors import HarnessError, UsageError
 from conformance.execution import journal
-from conformance.execution.journal import AttemptLine, Journal, OpenedLine, RecordLine, ResumeLine, RunLine, StartedLine
+from conformance.execution.journal import (
+    FILE_NAME,
+    AttemptLine,
+    Journal,
+    OpenedLine,
+    RecordLine,
+    ResumeLine,
+    RunLine,
+    StartedLine,
+)
 from conformance.records import Attempt, Identity, Outcome, Record
 
 FIRST = RunLine(
@@ -242,3 +251,48 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path) -> None:
     assert (
         json.loads((tmp_path / journal.FILE_NAME).read_bytes().splitlines()[-1])["case"] == f"case/{int(written) - 1}"
     )
+
+
+def test_a_pipe_in_the_place_of_a_journal_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE_NAME)
+
+    with pytest.raises(UsageError, match="there is no run to resume: not a regular file"):
+        Journal.resume(tmp_path)
+    with pytest.raises(UsageError, match="exists already"):
+        Journal.create(tmp_path, FIRST)
+
+
+@pytest.mark.parametrize("what", ["change", "take out", "swap", "forge the digest"])
+def test_a_line_that_was_tampered_with_is_named(tmp_path: Path, what: str) -> None:
+    kept = Journal.create(tmp_path, FIRST)
+    for name in "abcd":
+        kept.write(StartedLine(case=name, worker=0, attempt=1))
+    kept.close()
+    path = tmp_path / FILE_NAME
+    lines = path.read_bytes().splitlines()
+    if what == "change":
+        lines[2] = lines[2].replace(b'"b"', b'"x"')
+    elif what == "take out":
+        del lines[2]
+    elif what == "swap":
+        lines[2], lines[3] = lines[3], lines[2]
+    else:
+        lines[2] = lines[2][:-4] + b'00"}'
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+    with pytest.raises(UsageError, match=f"{FILE_NAME}:3:1: this line was changed after it was written"):
+        Journal.resume(tmp_path)
+
+
+def test_the_chain_goes_on_where_a_torn_line_was_cut_off(tmp_path: Path) -> None:
+    kept = Journal.create(tmp_path, FIRST)
+    kept.write(StartedLine(case="a", worker=0, attempt=1))
+    kept.close()
+    with (tmp_path / FILE_NAME).open("ab") as stream:
+        stream.write(b'{"type":"started","ca')
+    for _ in range(2):
+        again, lines = Journal.resume(tmp_path)
+        again.write(StartedLine(case="b", worker=0, attempt=1))
+        again.close()
+
+    assert len(lines) == 3

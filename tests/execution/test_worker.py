@@ -14,7 +14,7 @@ import pytest
 from execution.staging import Make, Stage
 
 from conformance.errors import HarnessError
-from conformance.execution import protocol, stores, worker
+from conformance.execution import line, protocol, stores, worker
 from conformance.execution.worker import KEEPER, Worker
 
 LIMIT_S = 20.0
@@ -205,7 +205,7 @@ def test_the_end_of_a_long_speech_is_kept(begin: Begin) -> None:
     ended = one.wait_status()
 
     assert (ended.cause, ended.exit_code) == ("ended", 3)
-    assert len(one.stderr_tail) == worker.STDERR_TAIL
+    assert len(one.stderr_tail) == line.STDERR_TAIL
     assert one.stderr_tail.endswith("the end")
 
 
@@ -223,7 +223,7 @@ def test_a_child_that_closes_in_time_is_not_late(begin: Begin) -> None:
 
 
 def test_a_child_that_does_not_close_in_time_is_killed_and_late(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "CLOSE_S", 0.1)
+    monkeypatch.setattr(line, "CLOSE_S", 0.1)
     one = begin("hello(); hear(); time.sleep(60)")
     heard(one)
     one.ask_to_close()
@@ -233,6 +233,6 @@ def test_a_child_that_does_not_close_in_time_is_killed_and_late(begin: Begin, mo
 
 
 def test_letting_go_takes_no_longer_than_opening_may(begin: Begin, stage: Stage) -> None:
-    assert begin("hello()").close_s == stage.deadlines.open_s < worker.CLOSE_S
+    assert begin("hello()").close_s == stage.deadlines.open_s < line.CLOSE_S
     stage.deadlines = protocol.Deadlines(open_s=600)
-    assert begin("hello()").close_s == worker.CLOSE_S
+    assert begin("hello()").close_s == line.CLOSE_S

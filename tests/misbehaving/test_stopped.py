@@ -12,7 +12,7 @@ import pytest
 from misbehaving.harness import PROBES, TRIGGER, check_books, run, start, wait_gone, write_profile
 
 from conformance.errors import EXIT_INCOMPLETE
-from conformance.execution.journal import FILE_NAME
+from conformance.execution.journal import CHAIN, FILE_NAME, linked
 from conformance.records import Outcome
 
 if TYPE_CHECKING:
@@ -158,15 +158,54 @@ def test_a_second_run_on_the_same_folder_does_not_harm_the_first(tmp_path: Path)
     assert ended.outcomes == alone.outcomes
 
 
-def test_a_journal_that_was_edited_is_not_believed(tmp_path: Path) -> None:
+def test_a_journal_that_was_edited_is_refused_with_the_line(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path, runtime__options={"behaviour": "segv", "trigger": TRIGGER})
+    run(profile, selection=PROBES)
+    path = tmp_path / "run" / FILE_NAME
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = next(n for n, line in enumerate(lines) if '"type":"record"' in line and '"outcome":"CRASH"' in line)
+    lines[at] = lines[at].replace('"outcome":"CRASH"', '"outcome":"PASS"')
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    again = run(profile, selection=PROBES, resume=True)
+
+    assert again.code == 2
+    assert f"{FILE_NAME}:{at + 1}:1: this line was changed after it was written" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_a_journal_of_another_plan_is_not_believed(tmp_path: Path) -> None:
     profile = write_profile(tmp_path)
     run(profile, selection=PROBES)
     path = tmp_path / "run" / FILE_NAME
-    path.write_text(path.read_text(encoding="utf-8").replace('["IF-001"]', "[]"), encoding="utf-8")
+    rewrite(path, [line.replace('["IF-001"]', "[]") for line in path.read_text(encoding="utf-8").splitlines()])
     again = run(profile, selection=PROBES, resume=True)
 
     assert again.code == 2
     assert "is not of this plan" in again.stderr
+
+
+def rewrite(path: Path, lines: list[str]) -> None:
+    """Write a journal as somebody would who knows how the chain is made."""
+    chain, whole = b"", b""
+    for line in lines:
+        body = line.encode().rpartition(CHAIN)[0] + b"}"
+        linked_line, chain = linked(chain, body)
+        whole += linked_line
+    path.write_bytes(whole)
+
+
+def test_eight_fast_interrupts_are_one(tmp_path: Path) -> None:
+    profile = write_profile(tmp_path)
+    started = start(profile, selection=MANY, pause_s=PAUSE_S)
+    wait_for(started, 5)
+    for _ in range(8):
+        started.process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    stopped = started.finish()
+
+    check_books(stopped)
+    assert stopped.code == EXIT_INCOMPLETE
+    assert stopped.stderr == ""
 
 
 def test_a_finished_run_can_be_resumed_and_stays_the_same(tmp_path: Path) -> None:
@@ -197,8 +236,8 @@ def test_a_run_is_not_finished_on_another_device(tmp_path: Path) -> None:
         if line["type"] == "opened":
             line["identity"]["device_name"] = "the unit with the other serial number"
         if line["type"] != "record" or line["record"]["case"] != "interface/session/output-contract":
-            kept.append(json.dumps(line))
-    journal.write_text("\n".join(kept) + "\n", encoding="utf-8")
+            kept.append(json.dumps(line, separators=(",", ":")))
+    rewrite(journal, kept)
     again = run(profile, selection=PROBES, resume=True)
 
     assert again.code == 2, "half of the cases on one unit and half on another are no verdict about either"

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_block_of_the_page_is_a_file() -> None:
-    assert PAGE.count("```yaml\n") == len(FILES) == 8
+    assert PAGE.count("```yaml\n") == len(FILES) == 10
     assert len(TEXTS) == len(WRONG)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.errors import ProfileError
+from conformance.paths import data_folder
 from conformance.profile.catalog import shipped
 from conformance.profile.loader import check_profile, init_profile, load_category, load_device
 
@@ -172,3 +173,12 @@ def test_claims_of_terms_need_no_pydantic() -> None:
     code = "import sys, conformance.profile.terms\nprint('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("value", ["true", "1.0", "'1'", "2"])
+def test_the_version_of_the_format_is_the_number_one(value: str, tmp_path: Path) -> None:
+    text = (data_folder("profiles") / "devices" / "cuda.yaml").read_text(encoding="utf-8")
+    (tmp_path / "p.yaml").write_text(text.replace("conformance: 1", f"conformance: {value}"))
+
+    with pytest.raises(ProfileError, match=r"p\.yaml:2:14: "):
+        load_device(str(tmp_path / "p.yaml"))

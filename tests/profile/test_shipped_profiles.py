@@ -48,7 +48,9 @@ def test_the_host_reference_is_never_certifiable_and_has_a_check_for_everything(
     assert not category.category.certifiable
     assert [(item.id, item.level, item.check) for item in category.requirements] == [
         ("IF-001", "MUST", "session"), ("PL-001", "MUST", "placement"), ("OP-001", "MUST", "operators"),
-        ("SES-001", "MUST", "interface"), ("SHP-001", "MUST", "interface"), ("MR-001", "MUST", "must-reject"),
+        ("SES-001", "MUST", "interface"), ("SES-002", "MUST", "lifecycle"), ("SES-003", "MUST", "offers"),
+        ("SHP-001", "MUST", "interface"), ("NUM-001", "MUST", "models"), ("NUM-003", "MAY", "packs"),
+        ("MR-001", "MUST", "must-reject"),
     ]  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def test_each_hardware_type_that_is_named_has_a_category_with_subtypes_and_neigh
 def test_devices_load(name: str) -> None:
     loaded = load_device(name)
     assert loaded.profile.device.key.isascii()
-    assert loaded.profile.runtime.as_options()["adapter"] in {"onnxruntime", "misbehaving"}
+    assert loaded.profile.runtime.as_options()["adapter"] in {"onnxruntime", "onnx-backend", "misbehaving", "oip"}
 
 
 def test_devices_stand_for_what_they_are_meant_to_show() -> None:
