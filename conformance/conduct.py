@@ -9,7 +9,7 @@ import gc
 import os
 import secrets
 import shutil
-import signal
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from conformance import __version__
 from conformance.errors import HarnessError, UsageError
 from conformance.execution.crew import Crew, Watcher
+from conformance.execution.interrupts import Interrupts
 from conformance.execution.journal import RunLine, open_run
 from conformance.execution.judging import make_record, make_unsupported
 from conformance.execution.lock import DeviceLock
@@ -26,6 +27,7 @@ from conformance.execution.stores import fill_and_seal
 from conformance.host import describe_host
 from conformance.paths import cache_folder
 from conformance.prepare import (
+    commands_of,
     count_workers,
     device_name,
     make_launch,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = "conformance-runs"
 SCRATCH = "scratch"
+TELL_S = 2.0
+"""How long something may take in silence before a run begins."""
 
 
 class Request(NamedTuple):
@@ -99,6 +103,7 @@ class Run:
         self._records: dict[str, Record] = {}
         self._crew: Crew | None = None
         self._stack = ExitStack()
+        self._interrupts = Interrupts()
         self.cause = ""
         """Why not everything was reached, empty as long as nothing stopped it."""
 
@@ -106,8 +111,9 @@ class Run:
         request = self._request
         self.loaded, self._bench = prepare(request.profile, request.bench)
         with ExitStack() as stack:
+            stack.enter_context(self._interrupts)
             self.folder = stack.enter_context(_run_folder(request, self.loaded))
-            stack.enter_context(DeviceLock(cache_folder(), device_name(self.loaded)))
+            stack.enter_context(DeviceLock(cache_folder(), device_name(self.loaded, self._bench)))
             self._prepare_pool(stack)
             self._stack = stack.pop_all()
         return self
@@ -132,12 +138,27 @@ class Run:
             self.loaded,
             level=request.level,
             selection=request.selection,
+            bench=self._bench,
             progress=lambda *at: display.note(_cache_note(*at)),
         )
         suite = context.loaded_suite
         if suite:
+            if suite.notice:
+                display.note(suite.notice)
             suite.hold()
         fill_and_seal(launch.inputs_fd, suite.inputs_path.read_bytes() if suite else b"")
+        self._hold_answers()
+
+    def _hold_answers(self) -> None:
+        """Compute, or read, what reference models should answer before any device is open; told while it takes time."""
+        waiting = [one for one in self.plan.cases if one.inputs is not None and one.expected is not None]
+        told = time.monotonic()
+        for at, planned in enumerate(waiting):
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                self._display.note(f"first run with these models, computing references: {at}/{len(waiting)}")
+            if planned.expected is not None:
+                planned.expected()
 
     def choose(self, ids: Collection[str], selection: str) -> None:
         """Run only these cases: the run is a partial one, and `selection` says who chose."""
@@ -172,7 +193,8 @@ class Run:
         if self._crew is None:
             raise HarnessError("a run was asked for its stamp before it was run")
         finished = datetime.now(UTC)
-        return _info(self._request, self.loaded, self._bench, self.plan, self._crew, self._known, finished, self.cause)
+        given = (self._request, self.loaded, self._bench, self.plan, self._crew, self._known)
+        return _info(*given, finished, self.cause, self._pool.host)
 
     def records(self) -> Generator[Record, None, None]:
         """Run the plan and yield records in the order in which cases end; Ctrl-C and SIGTERM end it early and quietly."""
@@ -190,15 +212,17 @@ class Run:
             if self._records:
                 display.note(f"resumed: {len(self._records)} of {len(plan.cases)} cases have their record already")
             crew = self._crew = Crew(self._pool, journal, display, self._workers)
-            crew.restore(self._known.attempts, self._known.identity, self._known.versions)
+            known, budget = self._known, self._bench.bench.bench.crash_budget if self._bench is not None else None
+            crew.restore(known.attempts, known.identity, known.versions)
+            crew.equip(commands_of(self._bench), budget, known.hooks, known.crashes)
             try:
-                with _termination_as_interrupt():
-                    for record in crew.run([one for one in plan.cases if one.case.id not in self._records]):
-                        self._records[record.case] = record
-                        yield record
+                for record in crew.run([one for one in plan.cases if one.case.id not in self._records]):
+                    self._records[record.case] = record
+                    yield record
             except KeyboardInterrupt:
                 self.cause = "interrupted by the user; continue with --resume"
             finally:
+                self._interrupts.settle()
                 self._records |= crew.kept
                 self.cause = self.cause or crew.lost
 
@@ -221,24 +245,6 @@ class Run:
         judged = self._with_waivers(ordered)
         verdict = conclude(plan, judged, standing_of(self.loaded))
         return RunResult(info=self.info(), verdict=verdict, records=tuple(judged))
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: with children gone and a valid report."""
-
-    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is Python's
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever embeds us handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _not_run(planned: Planned, cause: str) -> Record:
@@ -306,6 +312,7 @@ def _info(
     known: Known,
     finished_at: datetime,
     cause: str,
+    device_host: dict[str, str],
 ) -> RunInfo:
     device, head = loaded.profile.device, loaded.category.category
     return RunInfo(
@@ -326,6 +333,8 @@ def _info(
         device_key=device.key,
         identity=crew.identity,
         host=describe_host(),
+        device_host=device_host,
+        hooks=tuple(crew.hooks),
         versions={"conformance": __version__, **crew.versions},
         bench=bench.bench.bench.settings() if bench is not None else {},
         bench_file=unicode_only(request.bench or ""),

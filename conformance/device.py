@@ -85,7 +85,7 @@ class Device:
         """Load the profile and lock the device. ProfileError, UsageError or HarnessError, one line each."""
         loaded, loaded_bench = prepare(str(profile), str(bench) if bench is not None else None)
         with ExitStack() as stack:
-            stack.enter_context(DeviceLock(cache_folder(), device_name(loaded)))
+            stack.enter_context(DeviceLock(cache_folder(), device_name(loaded, loaded_bench)))
             scratch = Path(tempfile.mkdtemp(prefix="conformance-device-"))
             stack.callback(shutil.rmtree, scratch, ignore_errors=True)
             launch = make_launch(loaded, loaded_bench, scratch / "run")
@@ -121,6 +121,8 @@ class Device:
                 self.identity = event.identity
             elif isinstance(event, Observed):
                 return self._answer(event)
+            elif isinstance(event, NotOpened) and event.kind == "unreachable":
+                raise HarnessError(f"the device's host was not reached: {event.message}")
             elif isinstance(event, NotOpened):
                 raise (DeviceNotFound if event.kind == "not-found" else DeviceFailed)(event.message)
             elif isinstance(event, Broken):

@@ -163,6 +163,8 @@ def _case(key: str, case: Case | None, entry: Any, known: Known) -> Iterator[Lin
         yield "levels", "smoke and full" if case.smoke else "full"
     if entry is not None:
         yield from _entry(case, entry)
+    if case is not None and case.check == "models":
+        yield from _model(case)
     if case is not None:
         yield "run it", run_line(known.profile, key)
 
@@ -193,6 +195,23 @@ def _entry(case: Case | None, entry: Any) -> Iterator[Line]:
     yield "tolerance", _tolerance(case, entry)
     needs = ", ".join(entry.needs)
     yield "host needs", f"{needs} ({entry.reference})" if needs else "nothing"
+
+
+def _model(case: Case) -> Iterator[Line]:
+    _, name, variant, kind = case.id.split("/")
+    params = case.params
+    opsets = ", ".join(f"{domain} {version}" for domain, version in params["opsets"].items())
+    yield "model", f"{params['title']}, variant {variant}: opsets {opsets}; its card: fixtures/models/{name}/card.yaml"
+    yield "reference", f"the graph of variant {params['reference']} in float64"
+    if kind == "accuracy":
+        yield "samples", f"task {params['task']}, salt {params['salt']}, in batches of {params['batch']}"
+        yield "limit", f"99 % upper bound of the share that the device loses ≤ {params['margin']:g}"
+    else:
+        bits, limit = params["bits"], params["limit_db"]
+        yield (
+            "limit",
+            f"signal to noise ≥ {limit:g} dB, for the {bits} bits of the coarsest part of the declared precision",
+        )
 
 
 def _tolerance(case: Case | None, entry: Any) -> str:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pwd
+import stat
 from pathlib import Path
 
 from conformance.errors import HarnessError
 
 PACKAGE = Path(__file__).resolve().parent
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file; OSError where it is none. A pipe in its place would make the reader wait for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open(fd, "rb") as stream:  # noqa: PTH123 - a descriptor, not a path
+        return stream.read()
 
 
 def data_folder(name: str) -> Path:
@@ -21,6 +34,11 @@ def data_folder(name: str) -> Path:
     raise HarnessError(f"the shipped folder '{name}' is missing: reinstall resonance-conformance")
 
 
+def _home() -> Path:
+    """Return the user's folder, from the user database where HOME is empty: Python would take that for the root."""
+    return Path.home() if os.environ.get("HOME", "~") else Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+
 def cache_folder() -> Path:
     """Return the cache folder: `CONFORMANCE_CACHE`, else `XDG_CACHE_HOME`, else `~/.cache`, made on first use."""
     explicit = os.environ.get("CONFORMANCE_CACHE")
@@ -28,7 +46,7 @@ def cache_folder() -> Path:
         folder = Path(explicit)
     else:
         base = os.environ.get("XDG_CACHE_HOME")
-        folder = (Path(base) if base else Path.home() / ".cache") / "resonance-conformance"
+        folder = (Path(base) if base else _home() / ".cache") / "resonance-conformance"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

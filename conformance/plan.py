@@ -15,7 +15,8 @@ import msgspec
 from conformance.errors import UsageError
 from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
 from conformance.profile.conditions import evaluate
-from conformance.profile.declares import Declarations, Operators
+from conformance.profile.declares import Declarations, Operators, Precision
+from conformance.profile.vocabulary import ROUNDOFF_BITS
 from conformance.records import Basis
 from conformance.tally import Book, count_out
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from conformance.checks.support.port import Check, Planned, Requested, Target
     from conformance.profile.loader import LoadedProfile
+
+
+INDEX_TYPES = frozenset({"int64", "int32", "bool"})
+"""What shapes, indices and conditions are made of: no model does without."""
 
 
 class State(NamedTuple):
@@ -69,6 +74,8 @@ class Context:
         self.target = target
         self.claims = loaded.claims
         self.minimum = _minimum(caps)
+        self._caps = caps
+        self._precision = declares.precision or {}
         self._opsets = dict(declares.opsets)
         self._types = frozenset(declares.types)
         self._host_terms = declares.allowed_host_ops
@@ -78,6 +85,21 @@ class Context:
     def claims_type(self, name: str) -> bool:
         """Return whether the device claims a tensor type."""
         return name in self._types
+
+    def significant_bits(self, name: str) -> int:
+        """Return the significant bits of the coarsest part of the precision declared for a type, or of the type's own."""
+        declared = self._precision.get(name, Precision()).completed(name)
+        parts = (declared.input, declared.accumulate, declared.output)
+        return min(ROUNDOFF_BITS[part] for part in parts if part is not None)
+
+    def demands(self, entry: Any) -> bool:
+        """Return whether the category's minimum opsets and types hold all that a model needs (index types aside)."""
+        opsets = self._caps.minimum_opsets
+        is_within = all(
+            domain in opsets and opsets[domain][0] <= version <= opsets[domain][1]
+            for domain, version in entry.opset_imports.items()
+        )
+        return is_within and set(entry.types) <= {*self._caps.minimum_types, *INDEX_TYPES}
 
     def allowed_host_ops(self, uses: Sequence[OperatorUse]) -> list[str]:
         """Return the operators of one model that the host may run, by the names that a runtime reports."""

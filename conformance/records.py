@@ -85,6 +85,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """True where the case is about how the device's processes end: judged from all of them, after everything claimed."""
     exclusive: bool = False
     """True where no other worker may be busy while the case runs."""
+    may_lose_device: bool = False
+    """True where the case lets the device go and binds it again: unless it passes, its child is ended after it."""
     params: dict[str, Any] = {}
     """What `measure` and `judge` need, as plain data."""
     workload: Workload | None = None
@@ -288,6 +290,14 @@ class ClaimsResult(msgspec.Struct, frozen=True, kw_only=True):
     untested: tuple[UntestedClaim, ...] = ()
 
 
+class GivenDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that the profile names in support of its eligibility."""
+
+    name: str
+    state: str
+    """`there`, `missing`, `outside the profile's folder`, or `not looked up` for a URL. Nobody has read it."""
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the run concludes about the device."""
 
@@ -298,6 +308,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     why_not_certifiable: str
     placement_shown: bool
     eligibility: str
+    """`named: CATEGORY`, with the subtype where there is one, `adjacent: TYPE`, or `none: REASON`."""
     partial: bool
     summary: str
     requirements: tuple[RequirementResult, ...]
@@ -305,6 +316,31 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     coverage: tuple[Coverage, ...] = ()
     claims: ClaimsResult = ClaimsResult()
     """Over-claimed, under-claimed, and claimed without a test; in a partial run by the selected cases alone."""
+    documents_wanted: tuple[str, ...] = ()
+    """For an adjacent type: what the category says would support its inclusion."""
+    documents_given: tuple[GivenDocument, ...] = ()
+    """What the profile names for that."""
+
+
+class HookUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One use of a command of the lab that brings a device back."""
+
+    at: str
+    """UTC, RFC 3339."""
+    hook: str
+    """`reset` or `power_cycle`."""
+    case: str
+    """Where the device was lost."""
+    why: str
+    """How it was lost, in one line."""
+    exit_code: int | None
+    """None where the command did not end by itself."""
+    seconds: float
+    """What the command took, without the time for the device to settle."""
+    failure: str = ""
+    """Why the command did not do its work; empty where it did."""
+    output: str = ""
+    """The end of what it printed."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,6 +375,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The bench file as the user named it, usable in a run-again line; empty without one."""
     resumed: int = 0
     """How many times the run was continued with --resume."""
+    device_host: dict[str, str] = {}
+    """What the device's host said of itself where that is not the harness's own; empty where it is."""
+    hooks: tuple[HookUse, ...] = ()
+    """Each use of the lab's reset and power cycle, in order."""
     interrupted: str = ""
     """Why the run stopped early, empty when it did not."""
     pinned: tuple[tuple[str, str], ...] = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conformance.errors import EXIT_CONDITIONAL, EXIT_CONFORMANT, EXIT_INCOMPLETE, EXIT_NON_CONFORMANT
-from conformance.records import CLASS_OF, Outcome, OutcomeClass, Record, RequirementResult, Verdict
+from conformance.records import CLASS_OF, GivenDocument, Outcome, OutcomeClass, Record, RequirementResult, Verdict
 from conformance.tally import cover, weigh
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Standing(NamedTuple):
     certifiable: bool
     why_not: str
     eligibility: str
+    documents_wanted: tuple[str, ...] = ()
+    documents_given: tuple[GivenDocument, ...] = ()
 
 
 class Waiver(NamedTuple):
@@ -109,6 +111,8 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
         counts=_counts(records),
         coverage=cover(plan.denominators, records),
         claims=weigh(plan.claims, records),
+        documents_wanted=standing.documents_wanted,
+        documents_given=standing.documents_given,
     )
 
 

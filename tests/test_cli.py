@@ -168,7 +168,7 @@ def test_an_adapters_option_is_placed_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_bug_is_not_dressed_up_as_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: str) -> list[str]:
+    def fail(_: str, **__: object) -> list[str]:
         raise ZeroDivisionError
 
     monkeypatch.setattr("conformance.profile.loader.check_profile", fail)
@@ -333,3 +333,29 @@ def test_how_a_case_is_run_again_names_the_bench(conformance: Conformance, tmp_p
 def test_python_dash_m_is_the_command(conformance: Conformance) -> None:
     assert conformance("--version").stdout == f"conformance, version {__version__}\n"
     assert isinstance(main, click.Group)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "reference-cpu"), ("schema", "device-profile"), ("init", "--category", "accelerator-card")]
+)
+def test_a_full_disk_behind_standard_output_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "conformance", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+
+    assert (done.returncode, done.stderr) == (EXIT_HARNESS, "error: standard output: No space left on device\n")
+
+
+def test_a_run_with_standard_output_closed_keeps_its_verdict(suite_cache: Path, tmp_path: Path) -> None:
+    line = f"'{sys.executable}' -m conformance run --case interface/session/identity --out run >&-"
+    done = subprocess.run(line, shell=True, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+
+    assert (done.returncode, done.stderr) == (EXIT_CONFORMANT, "")
+    assert (tmp_path / "run" / "junit.xml").is_file()
+
+
+def test_a_run_folder_has_a_name() -> None:
+    code, _, errors = invoke("run", "--out", "")
+
+    assert code == 2
+    assert errors == "error: --out needs a folder of its own; give it a name, such as --out runs/today\n"

@@ -177,7 +177,7 @@ def test_the_child_gets_the_lab_s_environment_and_interpreter(
     assert not [name for name in environment if name.startswith(("CONFORMANCE_", "PYTEST_"))]
 
 
-def test_a_run_is_resumed_only_as_it_was_begun(profile: Write, tmp_path: Path) -> None:
+def test_a_run_is_resumed_only_as_it_was_begun(profile: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     run(profile(), out, selection=IDENTITY)
 
@@ -186,8 +186,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(profile: Write, tmp_path: Path) -
     other = profile("device.yaml", device={"firmware": "2"})
     with pytest.raises(UsageError, match="cannot be resumed, the profile has changed"):
         run(other, out, selection=IDENTITY, resume=True)
-    journal = out / FILE_NAME
-    journal.write_text(journal.read_text().replace('"harness_version":"', '"harness_version":"0.0.'))
+    monkeypatch.setattr(conduct, "__version__", "0.0")
     with pytest.raises(UsageError, match="cannot be resumed, the version of the harness has changed"):
         run(profile(), out, selection=IDENTITY, resume=True)
 
@@ -326,13 +325,34 @@ def test_an_adjacent_product_is_eligible_as_one(profile: Write) -> None:
     named, _ = prepare.prepare(profile(device=device | {"adjacent_type": None, "category": "accelerator-card"}))
     pseudo, _ = prepare.prepare(profile())
 
-    assert prepare.standing_of(adjacent).eligibility == "adjacent: general-purpose-gpu"
-    assert prepare.standing_of(named) == (True, "", "named: accelerator-card")
-    assert prepare.standing_of(pseudo) == (
+    standing = prepare.standing_of(adjacent)
+    assert standing.eligibility == "adjacent: general-purpose-gpu"
+    assert standing.documents_wanted == tuple(adjacent.category.category.adjacent_types[0].documents)
+    assert standing.documents_wanted
+    assert standing.documents_given == ()
+    assert prepare.standing_of(named)[:3] == (True, "", "named: accelerator-card")
+    assert prepare.standing_of(pseudo)[:3] == (
         False,
         "the category host-reference is never certifiable",
         "none: a pseudo-category",
     )
+
+
+def test_documents_for_an_adjacent_product_are_looked_up_below_the_profile(profile: Write, tmp_path: Path) -> None:
+    (tmp_path / "modes.pdf").write_text("x")
+    named = ["modes.pdf", "lost.pdf", "../secret.pdf", "/etc/passwd", "https://example.com/use", "."]
+    device = {
+        "category": "accelerator-card",
+        "adjacent_type": "general-purpose-gpu",
+        "hardware": "gpu",
+        "documents": named,
+    }
+    loaded, _ = prepare.prepare(profile(device=device))
+
+    states = [one.state for one in prepare.standing_of(loaded).documents_given]
+
+    outside = "outside the profile's folder"
+    assert states == ["there", "missing", outside, outside, "not looked up", "missing"]
 
 
 @pytest.mark.parametrize(("category", "allowed"), [("host-reference", True), ("accelerator-card", False)])

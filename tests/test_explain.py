@@ -227,3 +227,21 @@ def test_an_unknown_id_is_one_line_and_exit_code_2(suite_cache: Path) -> None:
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "'IF-001'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (
+            "models/encoder/float32/agreement",
+            ["fixtures/models/encoder/card.yaml", "signal to noise ≥ 90.6 dB, for the 24 bits"],
+        ),
+        ("models/decoder/int4-contrib/decode", ["com.microsoft 1", "the graph of variant int4 in float64"]),
+        ("models/cnn-shapes/float32/accuracy", ["task shapes, salt 0, in batches of 64", "device loses ≤ 0.01"]),
+    ],
+)
+def test_a_case_of_a_model_says_what_it_is_judged_by(key: str, told: list[str]) -> None:
+    text = " ".join(CliRunner().invoke(main, ["explain", key]).output.split())
+
+    for words in told:
+        assert words in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,3 +51,22 @@ def test_a_cache_that_cannot_be_made_names_the_variable(tmp_path: Path, monkeypa
     monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(HarnessError, match="cannot make the cache folder .*; set CONFORMANCE_CACHE"):
         paths.cache_folder()
+
+
+def test_an_empty_home_is_not_the_root_of_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CONFORMANCE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_dir=str(tmp_path)))
+
+    assert paths.cache_folder() == tmp_path / ".cache" / "resonance-conformance"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+
+    assert paths.read_file(tmp_path / "file") == b"x"
+    for name in ("pipe", "."):
+        with pytest.raises(OSError):
+            paths.read_file(tmp_path / name)

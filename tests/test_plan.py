@@ -13,6 +13,7 @@ from conformance import plan as planning
 from conformance.checks.support.port import Planned, Requested, Target
 from conformance.errors import UsageError
 from conformance.profile.conditions import Condition
+from conformance.profile.declares import Precision
 from conformance.profile.loader import LoadedProfile, load_device
 from conformance.records import Basis, Case
 
@@ -257,3 +258,34 @@ def test_the_context_answers_from_the_declarations(reference_cpu: LoadedProfile)
 def test_what_the_category_demands_is_asked_like_claims() -> None:
     context = planning.Context(load_device("cuda"), TARGET, lambda: None)
     assert context.minimum is not None
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind", "bits"),
+    [
+        ({}, "float32", 24),
+        ({"float32": Precision(input="tf32")}, "float32", 11),
+        ({"float16": Precision(accumulate="float16")}, "float16", 11),
+        ({"float16": Precision(output="bfloat16")}, "float16", 8),
+        ({"float16": Precision(output="bfloat16")}, "bfloat16", 8),
+    ],
+)
+def test_the_coarsest_part_of_a_declared_precision_counts(
+    reference_cpu: LoadedProfile, declared: dict[str, Precision], kind: str, bits: int
+) -> None:
+    declares = reference_cpu.profile.declares.model_copy(update={"precision": declared})
+    loaded = replace(reference_cpu, profile=reference_cpu.profile.model_copy(update={"declares": declares}))
+
+    assert planning.Context(loaded, TARGET, lambda: None).significant_bits(kind) == bits
+
+
+def test_a_model_within_the_category_s_minimum_is_demanded(reference_cpu: LoadedProfile) -> None:
+    context = planning.Context(reference_cpu, TARGET, lambda: None)
+
+    def demanded(opsets: dict[str, int], types: tuple[str, ...]) -> bool:
+        return context.demands(SimpleNamespace(opset_imports=opsets, types=types))
+
+    assert demanded({"ai.onnx": 13}, ("float32", "int64", "bool"))
+    assert not demanded({"ai.onnx": 14}, ("float32",))
+    assert not demanded({"ai.onnx": 13, "com.microsoft": 1}, ("float32",))
+    assert not demanded({"ai.onnx": 13}, ("float32", "float16"))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from conformance.records import Identity
     from conformance.tensors import Array, Value
 
+SERIAL = "unit_serial"
+"""What the lab calls the unit that it tests."""
 SESSIONS = 5
 """How often create, run and destroy are walked through in a row."""
 _PROBES: dict[str, tuple[str, list[str], list[int], str]] = {
@@ -37,6 +39,12 @@ _PROBES: dict[str, tuple[str, list[str], list[int], str]] = {
         ["sum", "difference", "product", "turned"],
         [3],
         "outputs come under the model's names, in its order, with its shapes and types",
+    ),
+    "one-element": (
+        "one_element",
+        ["matrix", "vector", "scalar"],
+        [13],
+        "one element as matrix, vector and scalar keeps its shape",
     ),
     "inputs-unchanged": ("matmul_relu", ["y"], [5], "inputs are bit for bit the same after the run"),
     "fresh-outputs": ("matmul_relu", ["y"], [7, 9, 7], "each run answers its own inputs"),
@@ -51,6 +59,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         "hardware": target.hardware,
         "driver": target.driver,
         "binding": dict(target.binding),
+        "unit_serial": target.unit_serial,
     }
     for name in ("registration", "identity", "release"):
         yield Planned(_case(requested, name, {"probe": name, **facts}, None, ""))
@@ -107,7 +116,10 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Identity against the declaration; probes exactly."""
     probe = case.params["probe"]
     if probe == "release":
-        return _judge_release(msgspec.convert(seen.observation.facts["ends"], list[Attempt]))
+        facts = seen.observation.facts
+        judged = _judge_release(msgspec.convert(facts["ends"], list[Attempt]))
+        left = Measurement(name="processes left behind", value=facts.get("left", 0))
+        return msgspec.structs.replace(judged, measurements=(*judged.measurements, left))
     if probe in ("registration", "identity"):
         identity = seen.observation.identity
         if identity is None:
@@ -173,6 +185,9 @@ def _judge_identity(case: Case, identity: Identity) -> Judgement:
     reported = {"hardware": identity.hardware, "driver": identity.driver}
     reported |= {key: identity.details.get(key, "") for key in binding}
     declared_of = {"hardware": case.params["hardware"], "driver": case.params["driver"], **binding}
+    if case.params.get(SERIAL):
+        reported |= {SERIAL: identity.details.get("serial", "")}
+        declared_of |= {SERIAL: case.params[SERIAL]}
     told = tuple(Measurement(name=key, value=value) for key, value in {**reported, **identity.details}.items() if value)
     silent = []
     for key, actual in reported.items():
@@ -184,7 +199,7 @@ def _judge_identity(case: Case, identity: Identity) -> Judgement:
         elif actual != declared:
             return Judgement(
                 outcome=Outcome.FAIL,
-                reason=f"the runtime reports another {key} than the profile declares",
+                reason=f"the runtime reports another {key} than the {'bench file' if key == SERIAL else 'profile'} declares",
                 actual=actual,
                 expected=declared,
                 measurements=told,
@@ -192,8 +207,12 @@ def _judge_identity(case: Case, identity: Identity) -> Judgement:
     if not identity.runtime or not identity.provider:
         return Judgement(outcome=Outcome.UNMEASURED, reason="the runtime does not say what it is", measurements=told)
     unverified = f"unverified, the runtime does not report it: {', '.join(silent)}" if silent else ""
-    if set(silent) - {
-        "hardware"
-    }:  # a runtime that does not name the kind of hardware is common; the rest was declared to be one unit
+    if (
+        set(silent)
+        - {
+            "hardware",
+            SERIAL,
+        }
+    ):  # a runtime that does not name the kind of hardware is common; a serial is the lab's note, and the rest was declared to be one unit
         return Judgement(outcome=Outcome.UNMEASURED, reason=unverified, measurements=told)
     return Judgement(outcome=Outcome.PASS, context=unverified, measurements=told)

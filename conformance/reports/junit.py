@@ -100,6 +100,8 @@ def _properties(result: RunResult) -> dict[str, str]:
         "certifiable": "yes" if verdict.certifiable else f"no: {verdict.why_not_certifiable}",
         "placement_shown": "yes" if verdict.placement_shown else "no",
         "eligibility": verdict.eligibility,
+        **{f"document_wanted.{at}": one for at, one in enumerate(verdict.documents_wanted, 1)},
+        **{f"document_given.{at}": f"{one.name} ({one.state})" for at, one in enumerate(verdict.documents_given, 1)},
         "vendor": info.vendor,
         "model": info.model,
         "category": f"{info.category} {info.category_version}",
@@ -112,6 +114,9 @@ def _properties(result: RunResult) -> dict[str, str]:
         "interrupted": info.interrupted,
         "started": info.started,
         "finished": info.finished,
+        **{f"bench.{name}": told for name, told in info.bench.items()},
+        **{f"device_host.{name}": told for name, told in info.device_host.items()},
+        "hook_uses": str(len(info.hooks)) if info.hooks else "",
         **{f"version.{name}": version for name, version in sorted(info.versions.items())},
     }
     return {ascii_only(name): clip(value, _PROPERTY_LIMIT) for name, value in told.items() if value}

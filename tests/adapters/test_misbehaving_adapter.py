@@ -12,6 +12,7 @@ import pytest
 
 from conformance.adapters.runtime import misbehaving
 from conformance.adapters.runtime.port import RuntimeFault
+from conformance.adapters.runtime.support import misdeeds
 from conformance.errors import UsageError
 from conformance.reference import probes
 from conformance.tensors import Value, equal_bits
@@ -98,7 +99,7 @@ def test_lies_about_placement(tmp_path: Path) -> None:
 def test_printing_shouting_and_babbling_reach_their_descriptors(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(misbehaving, "SHOUT_BYTES", 4000)
+    monkeypatch.setattr(misdeeds, "SHOUT_BYTES", 4000)
     assert is_right(infer(opened(tmp_path, "print")))
     assert is_right(infer(opened(tmp_path, "shout")))
     seen = capfd.readouterr()
@@ -108,8 +109,8 @@ def test_printing_shouting_and_babbling_reach_their_descriptors(
     read, write = os.pipe()
     written: list[int] = []
     monkeypatch.setattr(os, "write", lambda fd, data: written.append(fd) or len(data))
-    monkeypatch.setattr(misbehaving, "range", lambda *_: (read, write, 999), raising=False)
-    misbehaving.BEFORE_RUN["babble"]()
+    monkeypatch.setattr(misdeeds, "range", lambda *_: (read, write, 999), raising=False)
+    misdeeds.BEFORE_RUN["babble"]()
     monkeypatch.undo()
     os.close(read)
     os.close(write)
@@ -118,8 +119,8 @@ def test_printing_shouting_and_babbling_reach_their_descriptors(
 
 def test_allocating_holds_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
-    monkeypatch.setattr(misbehaving.time, "sleep", lambda _: held.append(1))
-    monkeypatch.setattr(misbehaving, "ALLOCATE_BYTES", 128 * 1024 * 1024)
+    monkeypatch.setattr(misdeeds.time, "sleep", lambda _: held.append(1))
+    monkeypatch.setattr(misdeeds, "ALLOCATE_BYTES", 128 * 1024 * 1024)
 
     assert is_right(infer(opened(tmp_path, "allocate")))
     assert held == [1]
@@ -134,10 +135,10 @@ def test_a_hang_ignores_the_polite_signal(monkeypatch: pytest.MonkeyPatch) -> No
         raise WokenUp
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(misbehaving.time, "sleep", sleep)
+    monkeypatch.setattr(misdeeds.time, "sleep", sleep)
     try:
         with pytest.raises(WokenUp):
-            misbehaving.BEFORE_RUN["hang"]()
+            misdeeds.BEFORE_RUN["hang"]()
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -156,5 +157,5 @@ def test_strings_and_sequences_are_left_alone() -> None:
     outputs: list[tuple[str, Value]] = [("s", text), ("q", list(sequence))]
 
     for behaviour in ("mutate-inputs", "wrong-value", "wrong-type"):
-        assert misbehaving.AFTER_RUN[behaviour](feeds, list(outputs), [])[0] == ("s", text)
-    assert misbehaving.AFTER_RUN["swap-outputs"](feeds, outputs[:1], []) == outputs[:1]
+        assert misdeeds.AFTER_RUN[behaviour](feeds, list(outputs), [])[0] == ("s", text)
+    assert misdeeds.AFTER_RUN["swap-outputs"](feeds, outputs[:1], []) == outputs[:1]

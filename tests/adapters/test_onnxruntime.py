@@ -14,6 +14,7 @@ from onnx import helper
 
 from conformance.adapters.runtime import onnxruntime as adapter
 from conformance.adapters.runtime.port import Mode, RuntimeFault
+from conformance.adapters.runtime.support import ort_values
 from conformance.errors import DeviceNotFound, UsageError
 
 
@@ -188,4 +189,4 @@ def test_onnx_s_names_for_types_are_used_throughout() -> None:
         ("tensor(float16)", "tensor(float16)"),
         ("opaque", "opaque"),
     ]:
-        assert adapter._named(text) == named
+        assert ort_values.named(text) == named

@@ -109,3 +109,17 @@ def test_a_plugin_may_be_named_by_its_module(plugin: Plugin, tmp_path: Path, mon
     monkeypatch.syspath_prepend(tmp_path)
 
     assert plugin([Device()], library=None, module="x_plugin").open().details["library"] == "libx.so"
+
+
+def test_a_plugin_is_unregistered_and_registered_again(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(onnxruntime, "unregister_execution_provider_library", gone.append)
+    made = plugin([Device()])
+    made.release()
+    assert not gone, "it was not bound yet"
+
+    first = made.open()
+    made.release()
+    made.release()
+    assert gone == ["XExecutionProvider"]
+    assert made.open() == first

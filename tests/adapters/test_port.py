@@ -211,7 +211,7 @@ def test_a_device_that_is_out_of_memory_has_failed_the_request() -> None:
 
 
 def test_the_built_in_adapters_are_there() -> None:
-    assert adapter_names() == ["misbehaving", "onnx-backend", "onnxruntime"]
+    assert adapter_names() == ["misbehaving", "oip", "onnx-backend", "onnxruntime"]
     for name in adapter_names():
         assert issubclass(adapter_class(name), RuntimeAdapter)
     with pytest.raises(UsageError, match="did you mean 'onnx-backend'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -80,7 +81,6 @@ class Desk:
                 return session
 
         Adapter.Options = Options
-        from pathlib import Path
 
         self.adapter: RuntimeAdapter = Adapter(Options(), Path())
 
@@ -117,3 +117,31 @@ class Desk:
 def desk() -> type[Desk]:
     """The class of devices without a process."""
     return Desk
+
+
+class OpenDesk:
+    """The `Device` of one child, on an adapter that is opened in this process."""
+
+    def __init__(self, adapter: RuntimeAdapter) -> None:
+        self.adapter, self._desk = adapter, Desk({})
+        self.identity = adapter.open()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._desk, name)
+
+    def modes(self) -> tuple[Mode, ...]:
+        return self.adapter.modes()
+
+
+@pytest.fixture
+def misbehave(tmp_path: Path) -> Callable[..., OpenDesk]:
+    """Open the device that misbehaves, in this process."""
+    from conformance.adapters.runtime import misbehaving
+
+    def build(behaviour: str, **runtime: Any) -> OpenDesk:
+        folder = tmp_path / "child"
+        folder.mkdir(exist_ok=True)
+        given = misbehaving.Adapter.read_options({"options": {"behaviour": behaviour}, **runtime})
+        return OpenDesk(misbehaving.Adapter(given, folder))
+
+    return build

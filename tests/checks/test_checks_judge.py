@@ -14,6 +14,7 @@ from conformance.checks import check_module, check_names, operators, placement
 from conformance.checks import session as session_check
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.observation import InferenceSeen, SessionSeen
+from conformance.profile.category import CHECK_PARAMETERS
 from conformance.records import Case, DeviceFault, Identity, Outcome, Witness
 from conformance.reference import probes
 
@@ -180,6 +181,14 @@ WHO = Identity(runtime="r", runtime_version="1", provider=DUT, hardware="npu", d
         ({"hardware": ""}, {"hardware": "npu"}, Outcome.PASS, "unverified, the runtime does not report it: hardware"),
         ({"driver": ""}, {"driver": "1.2"}, Outcome.UNMEASURED, "unverified"),
         ({"details": {}}, {"binding": {"serial": "7"}}, Outcome.UNMEASURED, "serial"),
+        ({}, {"unit_serial": "7"}, Outcome.PASS, ""),
+        ({}, {"unit_serial": "8"}, Outcome.FAIL, "another unit_serial than the bench file declares"),
+        (
+            {"details": {}},
+            {"unit_serial": "7"},
+            Outcome.PASS,
+            "unverified, the runtime does not report it: unit_serial",
+        ),
         ({"runtime": ""}, {}, Outcome.UNMEASURED, "does not say what it is"),
         ({"provider": ""}, {}, Outcome.UNMEASURED, "does not say what it is"),
         # What is wrong is told even where something else is silent.
@@ -464,7 +473,7 @@ def test_sessions_are_created_and_destroyed_five_times(desk: Any) -> None:
 
 
 def test_the_checks_are_found_and_have_their_three_functions() -> None:
-    assert check_names() == ["interface", "must-reject", "operators", "placement", "session"]
+    assert check_names() == sorted(CHECK_PARAMETERS)
     for name in check_names():
         assert callable(check_module(name).judge)
 

@@ -13,6 +13,7 @@ import pytest
 
 from conformance.adapters.runtime import misbehaving, onnx_backend
 from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeFault, RuntimeSession, Unavailable
+from conformance.adapters.runtime.support import misdeeds
 from conformance.checks import check_module, must_reject
 from conformance.checks.support.port import Planned, Requested
 from conformance.execution.judging import judge_observation
@@ -286,7 +287,7 @@ def test_dying_after_a_refusal_happens_at_the_good_request(
     misbehave: Any, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died: list[int] = []
-    monkeypatch.setattr(misbehaving, "_segv", lambda: died.append(1))
+    monkeypatch.setattr(misdeeds, "segv", lambda: died.append(1))
 
     assert verdict_on(case, misbehave("die-after-reject")).outcome is Outcome.PASS, "had it lived"
     assert died == [1]

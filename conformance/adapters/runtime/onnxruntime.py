@@ -6,9 +6,8 @@ the session, and the runtime's refusal to fall back (not for the CPU provider, w
 
 from __future__ import annotations
 
-import ctypes
+import gc
 import importlib
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,45 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeAdapter, RuntimeSession, Unavailable
+from conformance.adapters.runtime.port import (
+    Bound,
+    Feature,
+    Mode,
+    PlaceOutput,
+    RuntimeAdapter,
+    RuntimeSession,
+    Setting,
+    Unavailable,
+)
+from conformance.adapters.runtime.support.ort_options import (
+    option_text,
+    read_provider_options,
+    read_session_options,
+    set_session_option,
+)
+from conformance.adapters.runtime.support.ort_values import (
+    PLAIN,
+    element_type,
+    from_ort_value,
+    info_of,
+    is_plain,
+    to_ort_value,
+)
 from conformance.errors import DeviceNotFound, HarnessError, UsageError
-from conformance.records import Identity, TensorInfo, Witness
-from conformance.tensors import BITS_OF_PACKED, DTYPES, ONNX_TYPE_OF, Array, Value, pack_bits, type_name, unpack_bits
+from conformance.records import Identity, Witness
+from conformance.tensors import Array, Value, type_name
 
 HOST_PROVIDER = "CPUExecutionProvider"
-PLAIN = frozenset(name for name in DTYPES if DTYPES[name].isbuiltin == 1) - {"complex64", "complex128"}
-"""Tensor types that ONNX Runtime binds from and to numpy by itself; all others need typed OrtValues."""
 _IDENTITY = (
     b'\x08\x07\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
     b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
 """A ModelProto with one Identity of float32[1], opset 13: the child has no onnx to make one with."""
-_OURS = frozenset({"optimized_model_filepath", "profile_file_prefix", "enable_profiling"})
-_RUNTIME_NAMES = {"float": "float32", "double": "float64"}
-_NAME_OF_ONNX = {number: name for name, number in ONNX_TYPE_OF.items()}
+_CACHES = {
+    "OpenVINOExecutionProvider": ("cache_dir", {}),
+    "TensorrtExecutionProvider": ("trt_engine_cache_path", {"trt_engine_cache_enable": "1"}),
+}
+"""The option that names the folder in which an in-tree provider keeps what it compiled, and what else it takes to use it."""
 
 
 class RuntimeOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -48,21 +70,50 @@ class RuntimeOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     session_options: dict[str, str | int | float | bool] = {}
     binding: dict[str, str] = {}
     """Device metadata that the bound device must carry."""
+    cache_option: str | None = None
+    """The provider option that names a folder for compiled models; known ones need not be given."""
+
+
+class _Bound(Bound):
+    """An IOBinding, with the OrtValues that it has to keep alive."""
+
+    def __init__(self, session: Any, make: Any, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        self._session, self._make = session, make
+        self._binding = session.io_binding()
+        self._held: dict[str, Any] = {}
+        self._rebind(inputs, outputs)
+
+    def _run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
+
+    def _rebind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        strange = sorted({type_name(value) for value in (*inputs.values(), *outputs.values())} - PLAIN)
+        if strange:
+            raise Unavailable(f"numpy has no memory of type {', '.join(strange)} that onnxruntime could bind")
+        for name, value in inputs.items():
+            self._held[name] = self._make(value)
+            self._binding.bind_ortvalue_input(name, self._held[name])
+        for name, value in outputs.items():
+            self._held[f"> {name}"] = self._make(value)
+            self._binding.bind_ortvalue_output(name, self._held[f"> {name}"])
 
 
 class _Session(RuntimeSession):
-    def __init__(self, adapter: Adapter, model: bytes, mode: Mode) -> None:
+    def __init__(
+        self, adapter: Adapter, model: bytes, mode: Mode, dimensions: dict[str, int], cache: Path | None
+    ) -> None:
         self._adapter = adapter
-        options, arguments = adapter.session_options(mode)
+        options, arguments = adapter.session_options(mode, dimensions=dimensions, cache=cache)
         self._profiled = mode is not Mode.USER
         self._guarded = mode in (Mode.STRICT, Mode.UNFOLDED) and not adapter.is_host_provider
         self._ran = False
         self._session: Any = adapter.ort.InferenceSession(model, options, **arguments)
         self._raw = self._session._sess
-        self.inputs = tuple(_info(arg) for arg in self._session.get_inputs())
-        self.outputs = tuple(_info(arg) for arg in self._session.get_outputs())
+        self.inputs = tuple(info_of(arg) for arg in self._session.get_inputs())
+        self.outputs = tuple(info_of(arg) for arg in self._session.get_outputs())
         self._names = [info.name for info in self.outputs]
-        self._is_plain = all(_is_plain(info.type) for info in (*self.inputs, *self.outputs))
+        self._is_plain = all(is_plain(info.type) for info in (*self.inputs, *self.outputs))
 
     def _infer(self, feeds: dict[str, Value], place: PlaceOutput | None) -> list[tuple[str, Value]]:
         self._ran = True
@@ -75,15 +126,15 @@ class _Session(RuntimeSession):
         return list(zip(self._names, self._raw.run(self._names, feeds, None), strict=True))
 
     def _infer_typed(self, feeds: dict[str, Value]) -> list[tuple[str, Value]]:
-        typed = {name: self._adapter.to_ort_value(value) for name, value in feeds.items()}
+        typed = {name: to_ort_value(self._adapter.ort.OrtValue, value) for name, value in feeds.items()}
         results = self._session.run_with_ort_values(self._names, typed)
-        return list(zip(self._names, map(_from_ort_value, results), strict=True))
+        return list(zip(self._names, map(from_ort_value, results), strict=True))
 
     def _infer_bound(self, feeds: dict[str, Value], place: PlaceOutput) -> list[tuple[str, Value]] | None:
         """Let the runtime write large outputs straight into shared memory; None where shapes are not known beforehand."""
         arrays: list[tuple[str, Array]] = []
         for info in self.outputs:
-            name = _element_type(info.type)
+            name = element_type(info.type)
             if info.shape is None or name not in PLAIN or not all(isinstance(dim, int) for dim in info.shape):
                 return None
             array = place(name, tuple(int(dim) for dim in info.shape if isinstance(dim, int)))
@@ -92,15 +143,21 @@ class _Session(RuntimeSession):
             arrays.append((info.name, array))
         if not all(isinstance(value, np.ndarray) and type_name(value) in PLAIN for value in feeds.values()):
             return None
-        make = self._adapter.ort.OrtValue.ortvalue_from_numpy
-        binding = self._session.io_binding()
-        for name, value in feeds.items():
-            binding.bind_ortvalue_input(name, make(value))
-        for name, array in arrays:
-            binding.bind_ortvalue_output(name, make(array))
-        self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        fed = {name: value for name, value in feeds.items() if isinstance(value, np.ndarray)}
+        _Bound(self._session, self._adapter.ort.OrtValue.ortvalue_from_numpy, fed, dict(arrays)).run()
         return [(name, array) for name, array in arrays]
+
+    def _bind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> Bound:
+        return _Bound(self._session, self._adapter.ort.OrtValue.ortvalue_from_numpy, inputs, outputs)
+
+    def _settings(self) -> tuple[Setting, ...]:
+        """The profile's own, and those of ours on which a witness rests."""
+        runtime = self._adapter.options
+        ours = {"session.record_ep_graph_assignment_info": "1"}
+        if self._guarded:
+            ours["session.disable_cpu_ep_fallback"] = "1"
+        found = read_session_options(self._session, {**runtime.session_options, **ours})
+        return (*found, *read_provider_options(self._session, runtime.provider, runtime.options))
 
     def _witnesses(self) -> tuple[Witness, ...]:
         found = []
@@ -162,6 +219,13 @@ class Adapter(RuntimeAdapter):
         self._device: Any = None
         self.is_host_provider = self.options.provider == HOST_PROVIDER
 
+    @classmethod
+    def features(cls, options: msgspec.Struct) -> frozenset[Feature]:
+        """All of them; a cache folder where the provider's option for it is known or given."""
+        assert isinstance(options, RuntimeOptions)  # noqa: S101 - `read_options` made it
+        offered = set(Feature) - {Feature.CACHE_FOLDER}
+        return frozenset(offered | {Feature.CACHE_FOLDER} if _cache_options(options) else offered)
+
     def modes(self) -> tuple[Mode, ...]:
         """Strict; then shared with the host, unless the device under test is the host."""
         return (Mode.STRICT,) if self.is_host_provider else (Mode.STRICT, Mode.SHARED)
@@ -180,7 +244,7 @@ class Adapter(RuntimeAdapter):
         """Set every session option once, so that a wrong one is the profile's fault and never a model's."""
         options = self.ort.SessionOptions()
         for key, value in self.options.session_options.items():
-            _set_session_option(self.ort, options, key, value)
+            set_session_option(self.ort, options, key, value)
         try:  # what is only read when a session is made
             self.ort.InferenceSession(_IDENTITY, options, providers=[HOST_PROVIDER])
         except Exception as error:  # noqa: BLE001 - the runtime has an exception type for every status
@@ -258,12 +322,16 @@ class Adapter(RuntimeAdapter):
             wanted.append(f"device={self.options.device}")
         return f" with {', '.join(wanted)}" if wanted else ""
 
-    def session_options(self, mode: Mode) -> tuple[Any, dict[str, Any]]:
+    def session_options(
+        self, mode: Mode, *, dimensions: dict[str, int] | None = None, cache: Path | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Return SessionOptions and the further arguments of InferenceSession for a mode."""
         options = self.ort.SessionOptions()
+        for name, size in (dimensions or {}).items():
+            options.add_free_dimension_override_by_name(name, size)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         for key, value in self.options.session_options.items():
-            _set_session_option(self.ort, options, key, value)
+            set_session_option(self.ort, options, key, value)
         if mode is not Mode.USER:
             options.enable_profiling = True
             self._sequence += 1
@@ -273,7 +341,7 @@ class Adapter(RuntimeAdapter):
         further: dict[str, Any] = {"disabled_optimizers": ["ConstantFolding"]} if mode is Mode.UNFOLDED else {}
         if mode in (Mode.STRICT, Mode.UNFOLDED) and not self.is_host_provider:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        given = {key: _option_text(value) for key, value in self.options.options.items()}
+        given = self._provider_options(cache)
         if self._device is not None:
             options.add_provider_for_devices([self._device], given)
             return options, further
@@ -285,105 +353,48 @@ class Adapter(RuntimeAdapter):
             further["enable_fallback"] = 0
         return options, {"providers": [provider], **further}
 
+    def _provider_options(self, cache: Path | None) -> dict[str, str]:
+        given = {key: option_text(value) for key, value in self.options.options.items()}
+        if cache is None:
+            return given
+        known = _cache_options(self.options)
+        if known is None:
+            raise Unavailable(f"no option of {self.options.provider} is known that names a cache folder")
+        return given | known[1] | {known[0]: str(cache)}
+
     def _compile(self, model: bytes, mode: Mode) -> RuntimeSession:
-        return _Session(self, model, mode)
+        return self._compile_with(model, mode, {}, None)
 
-    def to_ort_value(self, value: Value) -> Any:
-        """Make a typed OrtValue over an array; sub-byte types are packed as ONNX stores them."""
-        if not isinstance(value, np.ndarray):
-            raise Unavailable("sequences and optionals cannot be mixed with types that numpy lacks")
-        make = self.ort.OrtValue
-        name = type_name(value)
-        if name in PLAIN:
-            return make.ortvalue_from_numpy(value)
-        if name in BITS_OF_PACKED:
-            packed = pack_bits(value, name)
-            typed = make.ortvalue_from_shape_and_type(list(value.shape), ONNX_TYPE_OF[name])
-            if packed.size:
-                ctypes.memmove(typed.data_ptr(), packed.ctypes.data, packed.nbytes)
-            return typed
-        raw = value.view(np.uint16 if value.itemsize == 2 else np.uint8)
-        return make.ortvalue_from_numpy_with_onnx_type(raw, ONNX_TYPE_OF[name])
+    def _compile_with(self, model: bytes, mode: Mode, dimensions: dict[str, int], cache: Path | None) -> RuntimeSession:
+        return _Session(self, model, mode, dimensions, cache)
 
+    def _precompile(self, model: bytes, mode: Mode) -> bytes:
+        """By ModelCompiler, the compiled parts embedded. A provider that compiles nothing gives the model back as it is."""
+        compiler = getattr(self.ort, "ModelCompiler", None)
+        if compiler is None:
+            raise Unavailable(f"onnxruntime {self.ort.__version__} has no ModelCompiler")
+        options, arguments = self.session_options(mode)
+        options.enable_profiling = False
+        if "providers" in arguments:  # a device is among the options already
+            options.add_provider(self.options.provider, self._provider_options(None))
+        return bytes(compiler(options, model, embed_compiled_data_into_model=True).compile_to_bytes())
 
-def _from_ort_value(typed: Any) -> Value:
-    if not typed.is_tensor():
-        raise Unavailable("a sequence or optional among outputs whose types numpy lacks")
-    name = _NAME_OF_ONNX[typed.element_type()]
-    if name in PLAIN or name == "string":
-        plain: Array = typed.numpy()
-        return plain
-    shape = tuple(typed.shape())
-    count = math.prod(shape)
-    if name in BITS_OF_PACKED:
-        size = -(-count * BITS_OF_PACKED[name] // 8)
-        return unpack_bits(_copy_bytes(typed, size), name, shape)
-    return _copy_bytes(typed, count * DTYPES[name].itemsize).view(DTYPES[name]).reshape(shape)
+    def _release(self) -> None:
+        """Unregister a plugin; an in-tree provider is bound to no more than its sessions."""
+        if self._device is None:
+            return
+        self._device = None
+        gc.collect()  # sessions in reference cycles hold the library
+        self.ort.unregister_execution_provider_library(self.options.provider)
 
 
-def _copy_bytes(typed: Any, size: int) -> Array:
-    raw = np.empty(size, dtype=np.uint8)
-    if size:
-        ctypes.memmove(raw.ctypes.data, typed.data_ptr(), size)
-    return raw
-
-
-def _info(argument: Any) -> TensorInfo:
-    shape = argument.shape
-    # The runtime gives [] for a scalar and for an unknown rank alike: either way the shape is not known.
-    return TensorInfo(name=argument.name, type=_named(argument.type), shape=tuple(shape) if shape else None)
-
-
-def _named(text: str) -> str:
-    """`tensor(float)` → `tensor(float32)`: ONNX's names for the two types that the runtime calls otherwise."""
-    head, _, rest = text.rpartition("(")
-    element = rest.rstrip(")")
-    return f"{head}({_RUNTIME_NAMES.get(element, element)}{')' * text.count(')')}" if head else text
-
-
-def _element_type(text: str) -> str:
-    return text.rpartition("(")[2].rstrip(")")
-
-
-def _is_plain(text: str) -> bool:
-    element = _element_type(text)
-    return element in PLAIN or element == "string"
-
-
-def _option_text(value: str | int | float | bool) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def _cache_options(options: RuntimeOptions) -> tuple[str, dict[str, str]] | None:
+    if options.cache_option is not None:
+        return options.cache_option, {}
+    if options.library is not None or options.module is not None:  # a plugin's options are its own
+        return None
+    return _CACHES.get(options.provider)
 
 
 def _device_key(device: Any) -> tuple[str, str, int, int]:
     return device.ep_name, device.device.type.name, device.device.vendor_id, device.device.device_id
-
-
-def _set_session_option(ort: Any, options: Any, key: str, value: str | int | float | bool) -> None:
-    if "." in key:
-        try:
-            options.add_session_config_entry(key, _option_text(value))
-        except Exception as error:  # noqa: BLE001 - the runtime has an exception type for every status
-            raise UsageError(f"runtime.session_options.{key[:40]}: {error}") from None
-        return
-    if key in _OURS:
-        raise UsageError(
-            f"runtime.session_options.{key}: not a profile's to set: it names files or is the harness's own"
-        )
-    if key.startswith("_") or not hasattr(options, key) or callable(getattr(options, key)):
-        known = ", ".join(
-            sorted(n for n in dir(options) if not n.startswith("_") and not callable(getattr(options, n)))
-        )
-        raise UsageError(f"runtime.session_options: onnxruntime has no '{key}'; known are {known}, and keys with a dot")
-    named = {"graph_optimization_level": ort.GraphOptimizationLevel, "execution_mode": ort.ExecutionMode}.get(key)
-    if named is None:
-        try:
-            setattr(options, key, value)
-        except (TypeError, ValueError, RuntimeError):
-            kind = type(getattr(options, key)).__name__
-            raise UsageError(f"runtime.session_options.{key}: '{value}' is no {kind}") from None
-        return
-    if str(value) not in named.__members__:
-        raise UsageError(
-            f"runtime.session_options.{key}: there is no '{value}'; known are {', '.join(named.__members__)}"
-        )
-    setattr(options, key, named.__members__[str(value)])

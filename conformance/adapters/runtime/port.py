@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
@@ -43,6 +43,30 @@ class Mode(enum.StrEnum):
     """As someone does who follows the runtime's quick start, silent retries included."""
 
 
+class Feature(enum.StrEnum):
+    """What a runtime may offer beside plain runs. What an adapter says that it offers has to work."""
+
+    BINDING = "binding"
+    """`RuntimeSession.bind`: inputs and outputs in the caller's memory."""
+    FIXED_DIMENSIONS = "fixed-dimensions"
+    """`compile(…, dimensions=…)`: a symbolic dimension of the model is given its size when it is compiled."""
+    COMPILED_MODELS = "compiled-models"
+    """`precompile`: the compiled model as bytes, which `compile` takes like any model."""
+    CACHE_FOLDER = "cache-folder"
+    """`compile(…, cache=…)`: a folder in which the runtime keeps what it compiled."""
+    OPTIONS = "options"
+    """`RuntimeSession.settings`: options can be read back."""
+
+
+class Setting(NamedTuple):
+    """An option that was set, as text, and what the runtime says it is."""
+
+    name: str
+    wanted: str
+    actual: str | None
+    """Empty where the runtime tells its options and this one is not among them; None where it tells none."""
+
+
 class RuntimeFault(AdapterError):
     """A request that the runtime refused or failed; `kind` is its exception type, `phase` where it happened."""
 
@@ -53,13 +77,37 @@ class RuntimeFault(AdapterError):
 
 
 class Unavailable(AdapterError):
-    """The adapter cannot do this kind of thing at all (no such mode, no such witness)."""
+    """The adapter cannot do this kind of thing at all (no such mode, no such witness, no such feature)."""
 
 
 def _wrap(phase: str, error: Exception) -> NoReturn:
     if isinstance(error, ConformanceError):
         raise error
     raise RuntimeFault(phase, type(error).__name__, str(error)) from error
+
+
+class Bound(abc.ABC):
+    """A session whose inputs and outputs are tied to the caller's memory."""
+
+    def run(self) -> None:
+        """Run once, on the bound inputs into the bound outputs; RuntimeFault where the runtime refuses or fails."""
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001
+            _wrap("run", error)
+
+    def rebind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        """Tie it to other memory from the next run on; what was bound before is the caller's alone again."""
+        try:
+            self._rebind(inputs, outputs)
+        except Exception as error:  # noqa: BLE001
+            _wrap("run", error)
+
+    @abc.abstractmethod
+    def _run(self) -> None: ...
+
+    @abc.abstractmethod
+    def _rebind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> None: ...
 
 
 class RuntimeSession(abc.ABC):
@@ -80,6 +128,20 @@ class RuntimeSession(abc.ABC):
         except Exception as error:  # noqa: BLE001 - the one place where vendor exceptions become evidence
             _wrap("run", error)
 
+    def bind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> Bound:
+        """Tie inputs and outputs, by name, to the caller's C-ordered arrays. Unavailable without `Feature.BINDING`."""
+        try:
+            return self._bind(inputs, outputs)
+        except Exception as error:  # noqa: BLE001
+            _wrap("run", error)
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Return the options that were set for this session beside what the runtime says of them."""
+        try:
+            return self._settings()
+        except Exception as error:  # noqa: BLE001
+            _wrap("run", error)
+
     def witnesses(self) -> tuple[Witness, ...]:
         """Return what the runtime can show about where the nodes ran; empty where it can show nothing."""
         try:
@@ -97,6 +159,12 @@ class RuntimeSession(abc.ABC):
     @abc.abstractmethod
     def _infer(self, feeds: dict[str, Value], place: PlaceOutput | None) -> list[tuple[str, Value]]: ...
 
+    def _bind(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> Bound:  # noqa: ARG002
+        raise Unavailable("this adapter cannot bind the caller's memory")
+
+    def _settings(self) -> tuple[Setting, ...]:
+        raise Unavailable("this adapter cannot read options back")
+
     def _witnesses(self) -> tuple[Witness, ...]:
         return ()
 
@@ -112,9 +180,13 @@ class RuntimeAdapter(abc.ABC):
     """True once opened where the bound device is the host's CPU: untimed cases may then use several workers."""
     has_witness: ClassVar[bool] = False
     """Whether sessions of this adapter can show where nodes ran. Where they should and do not, that is no PASS."""
+    needs_server: ClassVar[bool] = False
+    """Whether the device is reached at an address, which the bench file gives: the options then take a key `server`."""
 
     def __init__(self, options: msgspec.Struct, scratch: Path) -> None:
         self.options: Any = options
+        self.given = options
+        """The options as they came, with which another process can open the same device."""
         self.scratch = scratch
 
     @classmethod
@@ -128,6 +200,11 @@ class RuntimeAdapter(abc.ABC):
         except msgspec.ValidationError as error:
             raise UsageError(f"runtime: {error}") from None
 
+    @classmethod
+    def features(cls, options: msgspec.Struct) -> frozenset[Feature]:  # noqa: ARG003
+        """Return what is offered beside plain runs, by the options alone: nothing is loaded for it."""
+        return frozenset()
+
     def open(self) -> Identity:
         """Load the runtime, bind the one device and return who it says it is.
 
@@ -138,10 +215,30 @@ class RuntimeAdapter(abc.ABC):
         except Exception as error:  # noqa: BLE001
             _wrap("open", error)
 
-    def compile(self, model: bytes, mode: Mode = Mode.STRICT) -> RuntimeSession:
-        """Make a session from a serialised ModelProto. RuntimeFault where it is refused; Unavailable for a mode without sense."""
+    def compile(
+        self,
+        model: bytes,
+        mode: Mode = Mode.STRICT,
+        *,
+        dimensions: dict[str, int] | None = None,
+        cache: Path | None = None,
+    ) -> RuntimeSession:
+        """Make a session from a serialised ModelProto. RuntimeFault where it is refused; Unavailable for a mode without sense.
+
+        `dimensions` gives symbolic dimensions of the model, by name, their sizes; `cache` is a folder in which the runtime
+        may keep what it compiles. Unavailable where `features` does not have them.
+        """
         try:
+            if dimensions or cache is not None:
+                return self._compile_with(model, mode, dimensions or {}, cache)
             return self._compile(model, mode)
+        except Exception as error:  # noqa: BLE001
+            _wrap("compile", error)
+
+    def precompile(self, model: bytes, mode: Mode = Mode.STRICT) -> bytes:
+        """Return the compiled model, for `compile` to take. Unavailable without `Feature.COMPILED_MODELS`."""
+        try:
+            return self._precompile(model, mode)
         except Exception as error:  # noqa: BLE001
             _wrap("compile", error)
 
@@ -149,8 +246,15 @@ class RuntimeAdapter(abc.ABC):
         """Return the modes in which a model is tried on the device under test, in order."""
         return (Mode.STRICT,)
 
+    def release(self) -> None:
+        """Let the device go, to `open` it again later in this process. No session of it may be open."""
+        try:
+            self._release()
+        except Exception as error:  # noqa: BLE001
+            _wrap("open", error)
+
     def close(self) -> None:
-        """Let the device go; RuntimeFault where the runtime fails to."""
+        """Let the device go, for this process will end; RuntimeFault where the runtime fails to."""
         try:
             self._close()
         except Exception as error:  # noqa: BLE001
@@ -161,6 +265,21 @@ class RuntimeAdapter(abc.ABC):
 
     @abc.abstractmethod
     def _compile(self, model: bytes, mode: Mode) -> RuntimeSession: ...
+
+    def _compile_with(
+        self,
+        model: bytes,  # noqa: ARG002
+        mode: Mode,  # noqa: ARG002
+        dimensions: dict[str, int],
+        cache: Path | None,  # noqa: ARG002
+    ) -> RuntimeSession:
+        raise Unavailable(f"this adapter cannot {'fix dimensions' if dimensions else 'name a cache folder'}")
+
+    def _precompile(self, model: bytes, mode: Mode) -> bytes:  # noqa: ARG002
+        raise Unavailable("this adapter cannot give a compiled model out")
+
+    def _release(self) -> None:
+        self._close()
 
     def _close(self) -> None:
         return None

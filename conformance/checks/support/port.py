@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from conformance.observation import Observation, Seen
     from conformance.records import Case, Identity, Judgement
     from conformance.tensors import Array, Value, ValueRef
-    from conformance.workload import ModelRef
+    from conformance.workload import ModelRef, Workload
 
 
 class Requested(NamedTuple):
@@ -32,6 +34,12 @@ class Planned(NamedTuple):
 
     case: Case
     expected: Callable[[], list[list[Value]]] | None = None
+    inputs: Callable[[], Workload] | None = None
+    """Makes the workload when the case is about to run, where holding all of them would fill the memory."""
+
+    def filled(self) -> Case:
+        """Return the case with its workload."""
+        return self.case if self.inputs is None else msgspec.structs.replace(self.case, workload=self.inputs())
 
 
 class Target(NamedTuple):
@@ -47,6 +55,12 @@ class Target(NamedTuple):
     hardware: str
     driver: str
     binding: dict[str, str]
+    takes_dynamic_shapes: bool = False
+    """Whether the profile declares that dimensions may change between runs of one session."""
+    unit_serial: str = ""
+    """The serial number of the unit as the lab wrote it down; empty where it did not."""
+    features: frozenset[str] = frozenset()
+    """What the adapter says that the runtime offers beside plain runs, by `adapters.runtime.port.Feature`."""
 
 
 class PlanContext(Protocol):
@@ -59,6 +73,14 @@ class PlanContext(Protocol):
 
     def claims_type(self, name: str) -> bool:
         """Return whether the device claims a tensor type."""
+        ...
+
+    def significant_bits(self, name: str) -> int:
+        """Return the significant bits of the coarsest part of the precision declared for a floating-point type."""
+        ...
+
+    def demands(self, entry: Any) -> bool:
+        """Return whether opsets and types of a model lie within the minimum of the category."""
         ...
 
     def uses(self, entry: Any) -> list[Any]:
@@ -85,7 +107,7 @@ class Device(Protocol):
     identity: Identity
 
     def enter(self, phase: str) -> None:
-        """Tell the parent that `compile` or `run` begins: each has its own deadline."""
+        """Tell the parent that `compile`, `run` or, to bind the device again, `open` begins: each has its own deadline."""
         ...
 
     def model(self, ref: ModelRef) -> bytes:

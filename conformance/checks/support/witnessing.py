@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from conformance.records import Measurement, Outcome, Witness
+from conformance.records import Judgement, Measurement, Outcome, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from conformance.observation import Observation
+    from conformance.records import Case
 
 HOST_PROVIDER = "CPUExecutionProvider"
 
@@ -22,6 +25,19 @@ class Placement(NamedTuple):
     outcome: Outcome
     reason: str
     measurements: tuple[Measurement, ...]
+
+
+def place_judgement(case: Case, observation: Observation, values: Judgement) -> Judgement:
+    """Return the judgement of a case whose values are right: PASS only where its last session with witnesses ran in place."""
+    if not observation.has_witness:
+        note = Measurement(name="placement", value="not shown", limit="shown")
+        return Judgement(outcome=Outcome.PASS, context="placement not shown", measurements=(*values.measurements, note))
+    last = [session for session in observation.sessions if session.inferences][-1]
+    placed = judge_placement(last.witnesses, case.params["provider"], allowed_host_ops=case.params["allowed_host_ops"])
+    refused = observation.sessions[-1].fault
+    context = f"{observation.sessions[-1].mode} session" + (f": {refused.kind}: {refused.message}" if refused else "")
+    measurements = (*values.measurements, *placed.measurements)
+    return Judgement(outcome=placed.outcome, reason=placed.reason, context=context, measurements=measurements)
 
 
 def judge_placement(witnesses: Sequence[Witness], provider: str, *, allowed_host_ops: Sequence[str]) -> Placement:

@@ -13,6 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from typing import TextIO
 
+WIDEST = 1000
 PIPE_WIDTH = 120
 """Columns where nobody says how wide the output is."""
 _ASCII = str.maketrans(
@@ -82,7 +83,10 @@ def open_console(stream: TextIO) -> Console:
     `NO_COLOR` and `COLUMNS` are honoured; `FORCE_COLOR` does not reach a pipe.
     """
     terminal = is_terminal(stream)
-    width = None if terminal or os.environ.get("COLUMNS", "").isdigit() else PIPE_WIDTH
+    columns = os.environ.get("COLUMNS", "")
+    width = PIPE_WIDTH if not terminal else None
+    if columns.isdigit():  # honoured on a terminal too, within reason: rich pads to the full width
+        width = max(20, min(int(columns[:6]), WIDEST))
     return Console(
         file=cast("IO[str]", SafeStream(stream)),
         force_terminal=terminal,

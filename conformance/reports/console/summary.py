@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from conformance.records import Coverage, RequirementResult, RunResult
+    from conformance.records import Coverage, HookUse, RequirementResult, RunResult
 
 NAME_LIMIT = 120
 REASON_LIMIT = 240
@@ -65,6 +65,8 @@ def _head(result: RunResult, console: Console) -> None:
         ("category", " ".join(part for part in (info.category, info.category_version, info.subtype) if part)),
         ("runtime", _runtime(result)),
         ("reports as", " ".join(part for part in (identity.vendor, identity.device_name) if part) if identity else ""),
+        ("lab", _lab(info.bench)),
+        ("brought back", _hooks(info.hooks)),
         ("level", info.level + (f", only cases like '{info.selection}'" if info.selection else "")),
         ("run", f"{info.run_id}, conformance {info.harness_version}" + _resumed(info.resumed)),
     ]
@@ -76,6 +78,30 @@ def _head(result: RunResult, console: Console) -> None:
         if text:
             grid.add_row(label, Text(one_line(text, REASON_LIMIT)))
     console.print(grid)
+
+
+def _lab(bench: dict[str, str]) -> str:
+    """Return who tested which unit, how warm it was there, and where the device was."""
+    words = [
+        bench.get("lab", ""),
+        f"operator {bench['operator']}" if "operator" in bench else "",
+        f"unit {bench['unit_serial']}" if "unit_serial" in bench else "",
+        f"{bench['ambient_c']} °C" if "ambient_c" in bench else "",
+        f"device on {bench['ssh']}" if "ssh" in bench else "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _hooks(uses: tuple[HookUse, ...]) -> str:
+    """Return how often the lab's commands were used, and how often in vain."""
+    if not uses:
+        return ""
+    failed = sum(bool(use.failure) for use in uses)
+    counts = ", ".join(
+        f"{sum(use.hook == hook for use in uses)} × {hook.replace('_', ' ')}"
+        for hook in dict.fromkeys(u.hook for u in uses)
+    )
+    return counts + (f", {failed} failed" if failed else "")
 
 
 def _runtime(result: RunResult) -> str:
@@ -166,6 +192,12 @@ def _verdict(result: RunResult, console: Console, folder: Path | None) -> None:
     lines.append(placement)
     if verdict.eligibility:
         lines.append(Text(f"eligibility: {one_line(verdict.eligibility, NAME_LIMIT)}"))
+        lines += [
+            Text(f"  its inclusion would need: {one_line(one, REASON_LIMIT)}") for one in verdict.documents_wanted
+        ]
+        given = [f"{one_line(one.name, NAME_LIMIT)} ({one.state})" for one in verdict.documents_given]
+        if verdict.documents_wanted:
+            lines.append(Text(f"  the profile gives: {', '.join(given) or 'no document'}"))
     if info.interrupted:
         lines.append(Text(f"ended early: {one_line(info.interrupted, REASON_LIMIT)}", style="bold yellow"))
     for line in lines:

@@ -98,6 +98,14 @@ def test_large_integers_do_not_pass_through_a_float() -> None:
     assert not check(want, want + 1).ok
 
 
+def test_a_bool_is_the_byte_0_or_1_and_no_other() -> None:
+    odd = np.array([0, 2, 1], np.uint8).view(np.bool_)
+    found = compare(np.array([False, True, True]), odd, 0.0, 0.0)
+
+    assert (found.ok, found.mismatched, found.mismatch) == (False, 1, "out[1] = 2, want 1")
+    assert compare(np.zeros(0, np.bool_), np.zeros(0, np.bool_), 0.0, 0.0).ok
+
+
 def test_bool_is_exact() -> None:
     found = check(np.array([True, False]), np.array([True, True]), 1, 1)
     assert found.mismatch == "out[1] = True, want False"
