@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ TESTS = str(Path(__file__).resolve().parent)
 if TESTS not in sys.path:
     sys.path.append(TESTS)
 
-from servers.oip_server import Handler, Server  # noqa: E402
+from servers.oip_server import HEADER, Handler, Server, Twist  # noqa: E402
 
-SECRET = "tok3n-of-the-lab"
+SECRET = "tok3n/of+the-lab=="
+PARTS = (SECRET[:8], SECRET[-10:])
+ONE = ("interface/session/create-run-destroy",)
 CHOSEN = ("interface/session/*", "interface/*/threads", "must-reject/request/*", "operators/ai.onnx.MatMul-*")
 
 
@@ -61,13 +65,102 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 def test_a_good_server_passes_and_its_token_is_nowhere(server: Server, run: Callable[..., Any], encoding: str) -> None:
     code, records, written = run(server.port, encoding)
     beyond = {"must-reject/request/nothing", "must-reject/request/sequence", "must-reject/request/sequence-empty"}
-    assert {records.pop(case)["outcome"] for case in beyond} == {"UNMEASURED"}, "the protocol cannot say them"
+    told = {(records[case]["outcome"], records.pop(case)["reason"]) for case in beyond}
+    assert told == {("UNSUPPORTED", "the Open Inference Protocol has no way to say this")}
     assert {record["outcome"] for record in records.values()} <= {"PASS", "UNSUPPORTED"}
+    assert {record["outcome"] for case, record in records.items() if case.startswith("must-reject/")} == {"PASS"}
     assert sum(case.startswith("operators/") for case in records) >= 3
-    assert code == 30, "a MUST with cases that could not be asked is open"
+    assert code == 0, "what cannot be asked keeps no MUST open"
     assert SECRET not in written
     assert "PLACEMENT NOT SHOWN" in written.upper()
     assert server.models == {}
+
+
+def quoted(handler: Handler) -> str:
+    return handler.headers.get("Authorization", "")
+
+
+def telling(change: Callable[[str], object], status: int = 200, header: str = "") -> Twist:
+    """Answer with what becomes of the token, in a body or, where one is named, in a header."""
+
+    def twist(handler: Handler) -> None:
+        told = change(quoted(handler))
+        body = told.encode() if isinstance(told, str) else json.dumps(told).encode()
+        handler.send(status, b"{}" if header else body, {header: str(told)} if header else None)
+
+    return twist
+
+
+def escaped(given: str) -> str:
+    return "".join(f"\\u{ord(one):04X}" for one in given)
+
+
+def on_the_status_line(handler: Handler) -> None:
+    handler.wfile.write(f"HTTP/1.1 {quoted(handler)}\r\n\r\n".encode())
+    handler.close_connection = True
+
+
+def as_the_protocol(handler: Handler) -> None:
+    handler.wfile.write(f"{quoted(handler)} 200 OK\r\n\r\n".encode())
+    handler.close_connection = True
+
+
+def reasons(handler: Handler) -> None:
+    told = [{"name": name, "state": "UNAVAILABLE", "reason": quoted(handler)} for name in handler.server.models]
+    handler.send(200, json.dumps(told).encode())
+
+
+Y = {"name": "y", "datatype": "BYTES", "shape": [1], "data": ["x"]}
+QUOTES: dict[str, dict[str, Twist]] = {
+    "no-json": {"/infer": telling(lambda token: f"Hello {token}")},
+    "no-answer": {"/infer": telling(lambda token: f'{{"outputs": "{token}"}}')},
+    "model-name": {"/infer": telling(lambda token: {"model_name": token, "outputs": []})},
+    "output-name": {"/infer": telling(lambda token: {"outputs": [Y | {"name": token}]})},
+    "datatype": {"/infer": telling(lambda token: {"outputs": [Y | {"datatype": token}]})},
+    "value": {"/infer": telling(lambda token: {"outputs": [Y | {"data": [token]}]})},
+    "escaped": {"/infer": telling(lambda token: f'{{"outputs": [], "model_name": "{escaped(token)}"}}')},
+    "slashes": {"/infer": telling(lambda token: {"error": token.replace("/", "\\/")}, 400)},
+    "in-a-url": {"/infer": telling(lambda token: f"?token={urllib.parse.quote(token, safe='')}", 400)},
+    "cut": {"/infer": telling(lambda token: f"{'.' * 1985}{token}", 400)},
+    "length": {"/infer": telling(lambda token: token, 200, HEADER)},
+    "coding": {"/infer": telling(lambda token: token, 200, "Content-Encoding")},
+    "status-line": {"/infer": on_the_status_line},
+    "protocol": {"/infer": as_the_protocol},
+    "version": {"v2": telling(lambda token: {"name": "tiny", "version": token, "extensions": [token]})},
+    "name": {"v2": telling(lambda token: {"name": token})},
+    "live": {"/live": telling(lambda token: token, 503)},
+    "load": {"/load": telling(lambda token: {"detail": [{"msg": token}]}, 422)},
+    "unload": {"/unload": telling(lambda token: token, 500)},
+    "ready": {"/ready": telling(lambda token: token, 401)},
+    "index": {"/ready": telling(lambda _: "", 503), "/index": reasons},
+}
+
+
+@pytest.mark.parametrize("where", QUOTES)
+def test_a_token_that_a_server_quotes_is_nowhere(server: Server, run: Callable[..., Any], where: str) -> None:
+    server.twists.update(QUOTES[where])
+    _, records, written = run(server.port, chosen=ONE)
+    assert set(ONE) <= set(records)
+    for part in PARTS:
+        assert part not in written
+    assert escaped(SECRET) not in written
+    assert urllib.parse.quote(SECRET, safe="") not in written
+
+
+def test_a_server_that_dies_of_bad_requests_does_not_refuse_them(server: Server, run: Callable[..., Any]) -> None:
+    def dies(handler: Handler) -> None:
+        try:
+            handler.send(200, handler.reply(), handler.further)
+        except Exception:  # noqa: BLE001
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+
+    server.twists["/infer"] = dies
+    code, records, _ = run(server.port, chosen=("must-reject/request/rank-*",))
+    assert code == 20
+    assert {(one["outcome"], one["reason"]) for one in records.values()} == {
+        ("FAIL", "not refused: the connection was lost")
+    }
 
 
 def test_another_server_than_the_profile_names_is_not_the_device(server: Server, run: Callable[..., Any]) -> None:

@@ -1,7 +1,8 @@
 """Must-reject: models that are none and wrong inputs are refused in order, and the device goes on answering.
 
 Each case is one bad request and the good one after it. The bad one must end in an error of the runtime's own kind, when it
-is compiled or when it is run; whatever answer it gets is wrong. The good one, the probe `matmul_relu`, must be exactly right:
+is compiled or when it is run; whatever answer it gets is wrong, one that makes no sense too, and a connection that is lost
+is the end of a process and no refusal. The good one, the probe `matmul_relu`, must be exactly right:
 in a fresh session, and after wrong inputs first in the session that had refused them. A device that dies of either is told
 as what it is, CRASH or TIMEOUT, like in any other case.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from conformance.adapters.runtime.port import BAD_ANSWER, LOST
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
 from conformance.checks.support.valuing import first_line, judge_faults, judge_values
@@ -48,20 +50,26 @@ SMOKE = {
 """One of each kind: all that the smoke level asks."""
 OUT_OF_MEMORY = "MemoryError"
 """Not the runtime's own error but the interpreter's: what was claimed was asked of the host before it was looked at."""
+_ANSWERS = frozenset({BAD_ANSWER, "UnknownOutput", "UnknownType", "WrongOutputCount"})
+"""What the port and our adapters call an answer that cannot be one."""
 _REFUSED = "an error of the runtime, and the right answer to the next request"
 _AFTERWARDS = "after the rejected request the device no longer answers a good one"
 
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
-    """Return one case per bad request; the probe is float32, so without it every case is UNSUPPORTED."""
+    """Return one case per bad request; the probe is float32, so without it every case is UNSUPPORTED.
+
+    So is a request that the interface, by the word of an adapter of ours, has no way to make.
+    """
     from conformance.reference.malformed import malformed  # the child needs none of them
 
-    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
+    lacks_type = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
     opset = context.probe_opset()
     inputs, outputs = probes.matmul_relu(SALT)
     good, model = _named(dict(inputs)), ModelRef(data=probes.probe_model("matmul_relu", opset))
     for bad in malformed(opset):
         is_request = bad.name.startswith("request/")
+        unclaimed = lacks_type or context.target.unsayable.get(bad.name, "")
         # What is good is the workload. A bad model travels beside it; wrong inputs are the first of two data sets.
         beside = {} if is_request else {"model": bad.model}
         case = Case(
@@ -113,6 +121,13 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     if not own:
         reason = f"the adapter cannot make this request: {first_line(said[-1].message)}"
         return Judgement(outcome=Outcome.UNMEASURED, reason=reason, expected=_REFUSED)
+    nonsense = next((fault for fault in own if fault.kind in _ANSWERS), None)
+    lost = next((fault for fault in own if fault.kind == LOST), None)
+    if lost is not None:
+        return _fail(case, "not refused: the connection was lost", f"{lost.kind}: {first_line(lost.message)}")
+    if nonsense is not None:
+        told = f"{nonsense.kind}: {first_line(nonsense.message)}"
+        return _fail(case, f"accepted: {case.params['breaks']}", told)
     told = f"{own[-1].kind}: {first_line(own[-1].message)}"
     if any(fault.kind == OUT_OF_MEMORY for fault in own):
         return _fail(case, "not refused: the runtime ran out of memory on it", told)

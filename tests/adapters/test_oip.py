@@ -283,7 +283,10 @@ def test_nobody_there_is_no_device(tmp_path: Path) -> None:
         opening(publish={"by": "inline"}, server={"url": "http://nobody.invalid:1"}).open()
 
 
-def test_wrong_settings_are_one_line_with_the_remedy(server: Server, tmp_path: Path) -> None:
+def test_wrong_settings_are_one_line_with_the_remedy(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHORT", "12345")
     url = f"http://127.0.0.1:{server.port}"
     for runtime, why in (
         ({}, "give a bench file with bench.server.url"),
@@ -297,6 +300,16 @@ def test_wrong_settings_are_one_line_with_the_remedy(server: Server, tmp_path: P
         ({"server": {"url": url}, "publish": {"by": "inline", "files": {"a.py": "/dev/zero"}}}, "is no file"),
         ({"server": {"url": url}, "publish": {"by": "inline", "files": {"../a.py": "/none.py"}}}, "no path inside"),
         ({"server": {"url": url}, "publish": {"by": "inline", "model": "/etc/model"}}, "no path inside"),
+        ({"server": {"url": url, "token_env": "SHORT"}}, "a token of less than 6 characters"),
+        *(({"publish": {"by": "inline", "files": {path: "/none.py"}}}, why) for path, why in (
+            ("1/model.onnx", "'1/model.onnx' would replace '1/model.onnx'"),
+            ("./1//model.onnx", "'./1//model.onnx' would replace '1/model.onnx'"),
+            ("1", "one of them would be the other's folder"),
+            ("1/model.onnx/x", "one of them would be the other's folder"),
+        )),
+        ({"publish": {"by": "inline", "files": {"a/b.py": "/x", "a/./b.py": "/y"}}}, "'a/./b.py' would replace 'a/b.py'"),
+        ({"publish": {"by": "inline", "model": "./m", "files": {"m": "/x"}}}, "'m' would replace './m'"),
+        ({"publish": {"by": "inline", "config": {"name": "mine"}}}, "may not have a 'name'"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=why) as caught:
             opening(**runtime).open()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from onnx import helper
 from servers.oip_client import X, close_all, connected
 from servers.oip_server import HEADER, Handler, Server, Twist
 
-from conformance.adapters.runtime.port import RuntimeFault
+from conformance.adapters.runtime.port import BAD_ANSWER, LOST, RuntimeFault
 from conformance.adapters.runtime.support import oip_rest
 
 ANSWER = {"model_name": None, "outputs": [{"name": "y", "datatype": "FP32", "shape": [2, 2], "data": [1, 0, 3, 4]}]}
@@ -136,10 +138,83 @@ def test_an_answer_that_is_none_is_a_fault_and_the_next_request_is_answered(
     assert np.array_equal(value, np.maximum(X, 0))
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_made_again(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_answer_and_what_is_none_at_all_are_told_apart(
+    server: Server, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(oip_rest, "ANSWER_LIMIT", 4 << 20)
+    monkeypatch.setattr(oip_rest, "JSON_LIMIT", 1 << 20)
+    session = connected(server, "rest-binary" if wrong.startswith("binary") else "rest-json").compile(two_nodes())
+    server.twists["/infer"], _ = WRONG[wrong]
+    with pytest.raises(RuntimeFault) as caught:
+        session.infer({"a": X, "b": X})
+    wanted = {"validation": "HTTP 422"} | dict.fromkeys(("nothing", "truncated", "truncated-chunk"), LOST)
+    assert caught.value.kind == wanted.get(wrong, BAD_ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("twist", "kind", "words"),
+    [
+        (lambda h: h.send(502, b"upstream"), LOST, "HTTP 502: upstream"),
+        (lambda h: h.send(504, b""), LOST, "HTTP 504: no words"),
+        (lambda h: h.send(503, b"busy"), "HTTP 503", "busy"),
+        (lambda h: h.send(400, b"x", {"Content-Encoding": "gzip"}), "HTTP 400", "the encoding 'gzip', which nobody"),
+        (
+            raw(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99999999999\r\n\r\n{"),
+            "HTTP 400",
+            "claims 99999999999 bytes",
+        ),
+        (raw(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{"), LOST, "ends after 1 of the 9"),
+    ],
+)
+def test_a_refusal_has_a_status_of_the_servers_own(server: Server, twist: Twist, kind: str, words: str) -> None:
+    session = connected(server).compile(two_nodes())
+    server.twists["/infer"] = twist
+    with pytest.raises(RuntimeFault, match=words) as caught:
+        session.infer({"a": X, "b": X})
+    assert caught.value.kind == kind
+
+
+def hang_up(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("end", ["/infer", "/load"])
+def test_a_request_that_the_server_died_of_is_not_made_again(server: Server, end: str) -> None:
+    adapter = connected(server, by="inline")
+    session = adapter.compile(two_nodes())
+    for _ in range(3):
+        assert session.infer({"a": X, "b": X})
+    server.twists[end] = hang_up
+    before = sum(path.endswith(end) for path in server.seen)
+    with pytest.raises(RuntimeFault, match="RemoteDisconnected|ConnectionResetError") as caught:
+        session.infer({"a": X, "b": X}) if end == "/infer" else adapter.compile(two_nodes())
+    assert (caught.value.kind, sum(path.endswith(end) for path in server.seen)) == (LOST, before + 1)
+
+
+def test_what_only_reads_is_asked_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oip_rest.select, "select", lambda *_: ([], [], []))  # as if the close were still on its way
+    server.twists["v2"] = lambda h: (h.send(200, b'{"name": "tiny"}'), hang_up(h))[0]
+    assert connected(server).compile(two_nodes())
+
+
+def test_ports_that_are_used_up_are_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = oip_rest.http.client.HTTPConnection.connect, [2]
+
+    def connect(self: Any) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        real(self)
+
+    session = connected(server).compile(two_nodes())
+    monkeypatch.setattr(oip_rest.http.client.HTTPConnection, "connect", connect)
+    assert session.infer({"a": X, "b": X})
+    assert left == [-1]
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_made_again(server: Server) -> None:
     session = connected(server).compile(two_nodes())
     server.twists["/infer"] = lambda handler: (answer()(handler), setattr(handler, "close_connection", True))[0]
     for _ in range(3):
@@ -210,4 +285,5 @@ def test_a_server_that_goes_away_is_a_fault_of_that_request(tmp_path: Path) -> N
     for _ in range(2):
         with pytest.raises(RuntimeFault, match="refused|closed|reset") as caught:
             session.infer(feeds())
-    assert caught.value.kind == "ConnectionRefusedError"
+    assert caught.value.kind == LOST
+    assert str(caught.value).startswith("ConnectionRefusedError: ")

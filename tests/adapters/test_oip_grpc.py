@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from adapters.models import copying, sample, two_nodes
-from servers.stub_tritonclient import Client, InferenceServerException, answer, install
+from servers.stub_tritonclient import Client, InferenceServerException, Message, answer, install
 
 from conformance.adapters.runtime.oip import Adapter
-from conformance.adapters.runtime.port import RuntimeFault, Unavailable
+from conformance.adapters.runtime.port import BAD_ANSWER, LOST, RuntimeFault, Unavailable
 from conformance.errors import DeviceNotFound
 
+SECRET = "tok3n/of+the-lab=="
+SERVER = {"url": "grpc://localhost:8001", "token_env": "THE_TOKEN"}
+RUNTIME: dict[str, Any] = {
+    "provider": "tiny",
+    "encoding": "grpc",
+    "publish": {"by": "inline", "config": {"backend": "b"}},
+}
 X = np.array([[1, -2], [3, 4]], dtype=np.float32)
 
 
@@ -26,9 +32,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 
 
 def opened(**server: Any) -> Adapter:
-    given = {"url": "grpc://localhost:8001", "token_env": "THE_TOKEN"} | server
-    runtime = {"provider": "tiny", "encoding": "grpc", "publish": {"by": "inline", "config": {"backend": "b"}}}
-    adapter = Adapter(Adapter.read_options(runtime | {"server": given}), Path("/run/child-0-0"))
+    adapter = Adapter(Adapter.read_options(RUNTIME | {"server": SERVER | server}), Path("/run/child-0-0"))
     identity = adapter.open()
     assert (identity.provider, identity.details["encoding"]) == ("tiny", "grpc")
     return adapter
@@ -83,7 +87,8 @@ def test_what_the_library_cannot_say_is_unavailable(client: Client) -> None:
 def test_who_is_not_there_or_lets_nobody_in_is_no_device(client: Client) -> None:
     for kind in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
         client.twists["get_server_metadata"] = fails(kind, "failed to connect to all addresses")
-        with pytest.raises(DeviceNotFound, match="no server answers at grpc://localhost:8001: failed to connect"):
+        why = f"no server answers at grpc://localhost:8001: gRPC {kind}: failed to connect"
+        with pytest.raises(DeviceNotFound, match=why):
             opened()
     client.twists["get_server_metadata"] = fails("UNAUTHENTICATED", "not with s3cret")
     with pytest.raises(DeviceNotFound, match=r"does not let us in: gRPC UNAUTHENTICATED: not with \[token\]"):
@@ -116,8 +121,73 @@ def test_refusals_are_told_in_the_servers_words(client: Client, monkeypatch: pyt
         adapter.compile(two_nodes())
 
 
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
+def test_a_channel_that_breaks_is_no_refusal(client: Client, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = opened()
+    session = adapter.compile(two_nodes())
+    client.twists["infer"] = fails(code, "Socket closed")
+    with pytest.raises(RuntimeFault, match=f"gRPC {code}: Socket closed") as caught:
+        session.infer({"a": X})
+    assert (caught.value.phase, caught.value.kind) == ("run", LOST)
+    client.twists["load_model"] = client.twists.pop("infer")
+    with pytest.raises(RuntimeFault) as caught:
+        adapter.compile(two_nodes())
+    assert (caught.value.phase, caught.value.kind) == ("compile", LOST)
+    monkeypatch.setattr("conformance.adapters.runtime.oip.READY_S", 0.0)
+    client.twists["is_model_ready"] = client.twists.pop("load_model")
+    with pytest.raises(RuntimeFault, match="Socket closed") as caught:
+        adapter.compile(two_nodes())
+    assert (caught.value.phase, caught.value.kind) == ("compile", LOST)
+
+
+def test_an_answer_that_is_no_message_is_no_refusal(client: Client) -> None:
+    session = opened().compile(two_nodes())
+    client.twists["infer"] = fails("INTERNAL", "Exception deserializing response!")
+    with pytest.raises(RuntimeFault) as caught:
+        session.infer({"a": X})
+    assert caught.value.kind == BAD_ANSWER
+
+
+def test_a_token_that_is_quoted_anywhere_is_never_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_TOKEN", SECRET)
+    metadata = Message(name="tiny", version=SECRET, extensions=[f"for {SECRET}"])
+    client.twists["get_server_metadata"] = lambda: metadata
+    adapter = Adapter(Adapter.read_options(RUNTIME | {"server": SERVER}), Path("/run/child-0-0"))
+    assert SECRET not in repr(adapter.open())
+    session = adapter.compile(copying("string", [1]))
+    given = {"x": np.array(["v"], object)}
+    for told in (
+        answer([], [], SECRET),
+        answer([Message(name=SECRET, datatype="BYTES", shape=(1,), contents=Message())], [b"\1\0\0\0x"]),
+        answer([output(SECRET)], [b"1"]),
+    ):
+        client.twists["infer"] = lambda *_, told=told: told
+        with pytest.raises(RuntimeFault) as caught:
+            session.infer(given)
+        assert SECRET not in str(caught.value)
+    raw = bytes([len(SECRET), 0, 0, 0]) + SECRET.encode()
+    client.twists["infer"] = lambda *_: answer([output("BYTES", (1,))], [raw])
+    assert SECRET not in repr(session.infer(given))
+    for code, words in (
+        ("INTERNAL", f"{'.' * 1990}{SECRET}"),
+        (SECRET, "no"),
+        ("INTERNAL", SECRET.replace("/", "%2F")),
+    ):
+        client.twists["infer"] = fails(code, words)
+        with pytest.raises(RuntimeFault) as caught:
+            session.infer(given)
+        assert not any(part in f"{caught.value.kind} {caught.value}" for part in (SECRET[:8], SECRET[-8:]))
+    entry = Message(name="", state="UNAVAILABLE", reason=f"denied for {SECRET}")
+    client.twists |= {"is_model_ready": lambda _: False, "get_model_repository_index": lambda: Message(models=[entry])}
+    real = client.twists["load_model"] = lambda name, **_: setattr(entry, "name", name)
+    assert real
+    with pytest.raises(RuntimeFault, match="denied for") as caught:
+        adapter.compile(two_nodes())
+    assert SECRET not in str(caught.value)
+
+
 def output(datatype: str = "FP32", shape: tuple[int, ...] = (2,), **contents: list[Any]) -> Any:
-    return SimpleNamespace(name="y", datatype=datatype, shape=shape, contents=SimpleNamespace(**contents))
+    return Message(name="y", datatype=datatype, shape=shape, contents=Message(**contents))
 
 
 @pytest.mark.parametrize(

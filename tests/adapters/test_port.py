@@ -226,3 +226,76 @@ def test_an_array_of_objects_that_are_no_strings_is_the_device_s_failure() -> No
     with pytest.raises(RuntimeFault, match="objects that are no strings"):
         materialise(np.array([Poser()], dtype=object))
     assert materialise(np.array(["a", b"b"], dtype=object)) is not None
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"y": np.zeros(1)}, "returned a dict"),
+        (None, "returned None"),
+        (np.zeros((2, 2)), "returned a ndarray"),
+        ([np.zeros(1)], "returned a list with a ndarray"),
+        (["y"], "returned a list with a str"),
+        ([("y", np.zeros(1), 3)], "returned a list with a tuple"),
+        ([(b"y", np.zeros(1))], "returned a list with a tuple"),
+        (3, "returned a int"),
+    ],
+)
+def test_results_that_are_no_pairs_are_told_in_one_sentence(result: Any, words: str) -> None:
+    with pytest.raises(RuntimeFault) as caught:
+        Session(lambda: result).infer({})
+    assert (caught.value.phase, caught.value.kind) == ("run", "WrongResult")
+    assert str(caught.value) == f"_infer must return (name, value) pairs, {words}"
+
+
+RIGHT = Identity(runtime="r", runtime_version="1", provider="P")
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        (None, "_open must return an Identity, returned None"),
+        ({"runtime": "r"}, "_open must return an Identity, returned a dict"),
+        (msgspec.structs.replace(RIGHT, runtime_version=(1, 2)), "Identity.runtime_version must be a text, is a tuple"),
+        (msgspec.structs.replace(RIGHT, driver=None), "Identity.driver must be a text, is None"),
+        (msgspec.structs.replace(RIGHT, details=None), "Identity.details must be a dict of texts, is None"),
+        (msgspec.structs.replace(RIGHT, details={"serial": 7}), "Identity.details['serial'] must be a text, is a int"),
+        (msgspec.structs.replace(RIGHT, details={7: "x"}), "the keys of Identity.details must be texts, 7 is a int"),
+        (msgspec.structs.replace(RIGHT, details={0: "x"}), "the keys of Identity.details must be texts, 0 is a int"),
+    ],
+)
+def test_an_identity_that_is_none_is_told_in_one_sentence(identity: Any, words: str) -> None:
+    assert Adapter(lambda: RIGHT).open() is RIGHT
+    with pytest.raises(RuntimeFault) as caught:
+        Adapter(lambda: identity).open()
+    assert (caught.value.phase, caught.value.kind, str(caught.value)) == ("open", "WrongResult", words)
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [lambda: {}["a"], lambda: bytearray()[0], lambda: None.shape, lambda: nobody, lambda: len(3)],  # type: ignore  # noqa: F821
+)
+def test_an_adapter_s_own_slip_is_told_with_its_place(slip: Any) -> None:
+    line = slip.__code__.co_firstlineno
+    for call in (Session(slip).infer, Adapter(slip).compile):
+        with pytest.raises(RuntimeFault) as caught:
+            call({})
+        assert str(caught.value).endswith(f" (test_port.py:{line} in <lambda>)")
+
+
+def test_an_adapter_without_options_is_a_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from conformance.adapters import runtime
+
+    class Plain(RuntimeAdapter):
+        pass
+
+    class Dicts(RuntimeAdapter):
+        Options = dict  # type: ignore[assignment]
+
+    for adapter in (Plain, Dicts):
+        monkeypatch.setattr(runtime, "load", lambda *_, found=adapter: SimpleNamespace(Adapter=found))
+        with pytest.raises(UsageError) as caught:
+            adapter_class("plain")
+        assert str(caught.value) == "runtime 'plain' has no Options (a msgspec.Struct); see docs/extending.md"

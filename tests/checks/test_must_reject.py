@@ -11,8 +11,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from conformance.adapters.runtime import misbehaving, onnx_backend
-from conformance.adapters.runtime.port import Mode, PlaceOutput, RuntimeFault, RuntimeSession, Unavailable
+from conformance import prepare
+from conformance.adapters.runtime import misbehaving, oip, onnx_backend
+from conformance.adapters.runtime.port import (
+    BAD_ANSWER,
+    LOST,
+    Mode,
+    PlaceOutput,
+    RuntimeFault,
+    RuntimeSession,
+    Unavailable,
+)
 from conformance.adapters.runtime.support import misdeeds
 from conformance.checks import check_module, must_reject
 from conformance.checks.support.port import Planned, Requested
@@ -28,12 +37,17 @@ WRONG = [RIGHT[0] + np.float32(1)]
 EXPECTED: list[list[Value]] = [list(RIGHT)]
 NO = DeviceFault(phase="compile", kind="InvalidGraph", message="no such operator\nat node 3")
 NO_RUN = DeviceFault(phase="run", kind="InvalidArgument", message="no such input")
+GONE = DeviceFault(phase="run", kind=LOST, message="RemoteDisconnected: it is gone")
 UNABLE = DeviceFault(phase="run", kind=UNAVAILABLE, message="it has no names")
 MODEL, REQUEST = "must-reject/model/empty", "must-reject/request/input-missing"
 
 
-def planned(*, claims: bool = True, opset: int = 13) -> dict[str, Planned]:
-    context: Any = SimpleNamespace(claims_type=lambda name: claims and name == "float32", probe_opset=lambda: opset)
+def planned(*, claims: bool = True, opset: int = 13, unsayable: dict[str, str] | None = None) -> dict[str, Planned]:
+    context: Any = SimpleNamespace(
+        claims_type=lambda name: claims and name == "float32",
+        probe_opset=lambda: opset,
+        target=SimpleNamespace(unsayable=unsayable or {}),
+    )
     made = must_reject.plan(Requested("MR-001", "MUST", {}, "always"), context)
     return {one.case.id: one for one in made}
 
@@ -92,6 +106,33 @@ def test_without_float32_nothing_is_claimed() -> None:
     for one in planned(claims=False).values():
         assert (one.case.basis, one.case.unsupported) == (Basis.UNCLAIMED, one.case.why)
         assert "float32" in one.case.unsupported
+
+
+@pytest.mark.parametrize("adapter", [oip, onnx_backend])
+def test_what_an_interface_of_ours_cannot_say_is_not_claimed(adapter: Any) -> None:
+    unsayable = adapter.Adapter.unsayable
+    found = planned(unsayable=unsayable)
+    beyond = {name for name, one in found.items() if one.case.unsupported}
+    assert beyond == {f"must-reject/{name}" for name in unsayable}
+    assert len(beyond) == 3
+    for name in beyond:
+        case = found[name].case
+        assert (case.basis, case.why) == (Basis.UNCLAIMED, case.unsupported)
+        assert "has no way to say this" in case.unsupported
+    assert not any(one.case.unsupported for one in PLANNED.values())
+
+
+def test_nobody_else_excuses_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = tmp_path / "p.yaml"
+    profile.write_text(
+        "conformance: 1\ndevice: {vendor: V, model: M, category: host-reference}\n"
+        "runtime: {adapter: onnx-backend, module: m, device: CPU}\n"
+        "declares: {opsets: {ai.onnx: [13, 21]}, types: [float32], operators: all}\n"
+    )
+    loaded, _ = prepare.prepare(str(profile))
+    assert prepare.target_of(loaded).unsayable == onnx_backend.Adapter.unsayable
+    monkeypatch.setattr(prepare, "builtin_names", lambda _: {"onnxruntime": "…"})  # as if it came from elsewhere
+    assert prepare.target_of(loaded).unsayable == {}
 
 
 def test_cases_travel_and_have_a_stable_plan() -> None:
@@ -163,6 +204,46 @@ def test_the_next_good_request_must_be_answered_right(see: Any, case: str, sessi
     assert judged.reason.startswith("after the rejected request the device no longer answers a good one")
     assert reason in judged.reason
     assert judged.actual, "what the runtime said to the bad request is kept"
+
+
+@pytest.mark.parametrize(
+    ("case", "bad"),
+    [
+        (MODEL, refused(GONE)),
+        (MODEL, ran(GONE)),
+        (REQUEST, ran(GONE, RIGHT)),
+    ],
+)
+def test_a_connection_that_is_lost_is_no_refusal(see: Any, case: str, bad: Any) -> None:
+    judged = judge(see, case, bad, ran(RIGHT))
+
+    assert (judged.outcome, judged.reason) == (Outcome.FAIL, "not refused: the connection was lost")
+    assert judged.actual == "ConnectionLost: RemoteDisconnected: it is gone"
+
+
+def test_losing_it_in_one_mode_is_not_made_good_by_another(see: Any) -> None:
+    judged = judge(see, MODEL, refused(GONE), refused(NO, "shared"), ran(RIGHT), bad=2)
+    assert judged.reason == "not refused: the connection was lost"
+
+
+@pytest.mark.parametrize("kind", [BAD_ANSWER, "UnknownOutput", "UnknownType", "WrongOutputCount"])
+@pytest.mark.parametrize("case", [MODEL, REQUEST])
+def test_an_answer_without_sense_is_an_answer(see: Any, case: str, kind: str) -> None:
+    fault = DeviceFault(phase="run", kind=kind, message="3 elements came")
+    judged = judge(see, case, ran(fault, RIGHT) if case == REQUEST else ran(fault), ran(RIGHT))
+
+    assert judged.outcome is Outcome.FAIL
+    assert judged.reason == f"accepted: {PLANNED[case].case.params['breaks']}"
+    assert judged.actual == f"{kind}: 3 elements came"
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError("it is gone"), BrokenPipeError("it is gone"), TimeoutError("it")]
+)
+def test_any_adapter_that_loses_its_device_says_so(desk: Any, error: Exception) -> None:
+    judged = verdict_on(MODEL, desk({Mode.STRICT: error}))
+    assert (judged.outcome, judged.reason) == (Outcome.FAIL, "not refused: the connection was lost")
+    assert judged.actual.startswith(f"ConnectionLost: {type(error).__name__}: it")
 
 
 @pytest.mark.parametrize(("case", "bad"), [(MODEL, refused(UNABLE)), (REQUEST, ran(UNABLE, RIGHT))])

@@ -5,6 +5,7 @@ The ordinary tests have no tritonclient (pyproject.toml says why); the peers' te
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -26,6 +27,17 @@ class InferenceServerException(Exception):
 
     def message(self) -> str:
         return str(self)
+
+
+class Message(SimpleNamespace):
+    """What stands for a message of protobuf: it can be turned into bytes and back."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802
+        return pickle.dumps(vars(self))
+
+    @classmethod
+    def FromString(cls, content: bytes) -> Message:  # noqa: N802
+        return cls(**pickle.loads(content))  # noqa: S301 - its own
 
 
 class InferInput:
@@ -61,7 +73,7 @@ class Client:
         return call
 
     def _get_server_metadata(self) -> Any:
-        return SimpleNamespace(name="tiny", version="7", extensions=["model_repository"])
+        return Message(name="tiny", version="7", extensions=["model_repository"])
 
     def _is_server_live(self) -> bool:
         return True
@@ -70,7 +82,7 @@ class Client:
         return name in self.models
 
     def _get_model_repository_index(self) -> Any:
-        return SimpleNamespace(models=[SimpleNamespace(name=n, state="READY", reason="") for n in self.models])
+        return Message(models=[Message(name=n, state="READY", reason="") for n in self.models])
 
     def _load_model(self, name: str, config: str | None = None, files: dict[str, bytes] | None = None) -> None:
         try:
@@ -86,10 +98,10 @@ class Client:
     def _get_model_metadata(self, name: str) -> Any:
         session = self.models[name]
         inputs, outputs = (
-            [SimpleNamespace(name=one.name, datatype=OF_ONNX[one.type], shape=list(one.shape)) for one in side]
+            [Message(name=one.name, datatype=OF_ONNX[one.type], shape=list(one.shape)) for one in side]
             for side in (session.get_inputs(), session.get_outputs())
         )
-        return SimpleNamespace(name=name, inputs=inputs, outputs=outputs)
+        return Message(name=name, inputs=inputs, outputs=outputs)
 
     def _infer(self, name: str, inputs: list[InferInput]) -> Any:
         session = self.models[name]
@@ -100,7 +112,7 @@ class Client:
             raise InferenceServerException(str(error), "StatusCode.INVALID_ARGUMENT") from error
         kinds = {one.name: OF_ONNX[one.type] for one in session.get_outputs()}
         outputs = [
-            SimpleNamespace(name=key, datatype=kind, shape=list(np.shape(value)), contents=SimpleNamespace())
+            Message(name=key, datatype=kind, shape=list(np.shape(value)), contents=Message())
             for (key, kind), value in zip(kinds.items(), results, strict=True)
         ]
         raw = [to_bytes(np.asarray(value)) for value in results]
@@ -109,7 +121,7 @@ class Client:
 
 def answer(outputs: list[Any], raw: list[bytes], model: str = "") -> Any:
     """Return what `infer` returns."""
-    told = SimpleNamespace(model_name=model, outputs=outputs, raw_output_contents=raw)
+    told = Message(model_name=model, outputs=outputs, raw_output_contents=raw)
     return SimpleNamespace(get_response=lambda: told)
 
 

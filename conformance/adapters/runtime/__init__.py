@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from conformance.adapters.runtime.port import RuntimeAdapter
 from conformance.errors import UsageError
 from conformance.registry import load, names
@@ -20,4 +22,7 @@ def adapter_class(name: str) -> type[RuntimeAdapter]:
     adapter = getattr(load(PACKAGE, GROUP, name), "Adapter", None)
     if not (isinstance(adapter, type) and issubclass(adapter, RuntimeAdapter)):
         raise UsageError(f"runtime '{name}' has no class Adapter that implements RuntimeAdapter")
+    options = getattr(adapter, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):
+        raise UsageError(f"runtime '{name}' has no Options (a msgspec.Struct); see docs/extending.md")
     return adapter

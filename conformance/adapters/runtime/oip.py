@@ -4,7 +4,8 @@ The profile says which encoding is spoken and how a model reaches the server, th
 (docs/oip.md). Each model is published under a name of its own, loaded, asked for until it is ready, and taken away again
 when its session is closed. A server is no witness of where nodes ran, so the verdict says "placement not shown".
 
-A server is not believed: an answer that does not fit the protocol is a RuntimeFault of kind `BadAnswer`. How long it may
+A server is not believed: an answer that does not fit the protocol is a RuntimeFault of kind `BadAnswer`, and a connection
+that breaks off is one of kind `ConnectionLost`: only what the server says with a status of its own is its refusal. How long it may
 take is the deadlines' to say; a child that waits too long is killed, and the next one takes away what it left.
 """
 
@@ -16,11 +17,13 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
 from conformance.adapters.runtime.port import (
+    BAD_ANSWER,
+    LOST,
     Mode,
     PlaceOutput,
     RuntimeAdapter,
@@ -32,7 +35,7 @@ from conformance.adapters.runtime.support.oip_access import Server, access_of
 from conformance.adapters.runtime.support.oip_grpc import GrpcClient
 from conformance.adapters.runtime.support.oip_publish import Publish, Publisher
 from conformance.adapters.runtime.support.oip_rest import RestClient
-from conformance.adapters.runtime.support.oip_values import BAD_ANSWER, Refused, shown, tensor_info
+from conformance.adapters.runtime.support.oip_values import Refused, shown, tensor_info
 from conformance.errors import DeviceNotFound, UsageError
 from conformance.records import Identity
 
@@ -49,6 +52,7 @@ READY_S = 60.0
 _LONGEST_PAUSE_S = 0.2
 _NOT_LET_IN = frozenset({"HTTP 401", "HTTP 403", "gRPC UNAUTHENTICATED", "gRPC PERMISSION_DENIED"})
 _SHOWN = 200
+_CANNOT_SAY = "the Open Inference Protocol has no way to say this"
 
 
 class RuntimeOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +74,8 @@ def _told(phase: str) -> Iterator[None]:
         yield
     except Refused as error:
         raise RuntimeFault(phase, error.kind, str(error)) from error
+    except OSError as error:  # the wire's: what else can fail here with one is told as what it is before it comes here
+        raise RuntimeFault(phase, LOST, f"{type(error).__name__}: {error}") from error
 
 
 class _Session(RuntimeSession):
@@ -107,6 +113,9 @@ class Adapter(RuntimeAdapter):
     Options = RuntimeOptions
     options: RuntimeOptions
     needs_server = True
+    unsayable: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("request/nothing", "request/sequence", "request/sequence-empty"), _CANNOT_SAY
+    )
 
     def __init__(self, options: msgspec.Struct, scratch: Path) -> None:
         super().__init__(options, scratch)
@@ -149,16 +158,15 @@ class Adapter(RuntimeAdapter):
     def _greet(self, url: str) -> ServerMetadata:
         """Return who the server says it is; DeviceNotFound where nobody is there who can be trusted, or who lets us in."""
         try:
-            with _told("open"):
-                told, is_live = self.client.server_metadata(), self.client.is_live()
+            told, is_live = self.client.server_metadata(), self.client.is_live()
         except OSError as error:
             raise DeviceNotFound(f"no server answers at {url}: {_cause(error)}") from error
-        except RuntimeFault as fault:
-            if fault.kind in _NOT_LET_IN:
+        except Refused as error:
+            if error.kind in _NOT_LET_IN:
                 raise DeviceNotFound(
-                    f"the server at {url} does not let us in: {fault.kind}: {fault}; see bench.server.token_env"
-                ) from fault
-            raise
+                    f"the server at {url} does not let us in: {error.kind}: {error}; see bench.server.token_env"
+                ) from error
+            raise RuntimeFault("open", error.kind, str(error)) from error
         if not is_live:
             raise RuntimeFault("open", "NotLive", "the server says that it is not alive")
         return told
@@ -187,7 +195,8 @@ class Adapter(RuntimeAdapter):
             if entry is not None and entry.state == "UNAVAILABLE" and entry.reason:
                 raise Refused("UNAVAILABLE", shown(entry.reason, 2000))
             if time.monotonic() > end:
-                raise Refused("NotReady", f"{READY_S:g} s after the model was loaded it is not ready: {why}")
+                kind = LOST if why.startswith(LOST) else "NotReady"
+                raise Refused(kind, f"{READY_S:g} s after the model was loaded it is not ready: {why}")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

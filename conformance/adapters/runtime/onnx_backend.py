@@ -8,7 +8,7 @@ The child needs the `onnx` package for this adapter alone, because `prepare` tak
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from conformance.tensors import ONNX_TYPE_OF
 if TYPE_CHECKING:
     from conformance.tensors import Value
 
+_NO_NAMES = "the ONNX Backend API takes inputs by position and has no way to say this"
 _NAME_OF_ONNX = {number: name for name, number in ONNX_TYPE_OF.items()}
 
 
@@ -76,6 +77,9 @@ class Adapter(RuntimeAdapter):
 
     Options = RuntimeOptions
     options: RuntimeOptions
+    unsayable: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("request/input-unknown", "request/input-in-capitals", "request/input-without-name"), _NO_NAMES
+    )
 
     def _open(self) -> Identity:
         self._onnx = importlib.import_module("onnx")

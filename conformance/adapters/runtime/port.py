@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
 
 from conformance.errors import AdapterError, ConformanceError, HarnessError, UsageError
+from conformance.records import Identity
 from conformance.tensors import Array, type_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conformance.records import Identity, TensorInfo, Witness
+    from conformance.records import TensorInfo, Witness
     from conformance.tensors import Value
 
 PlaceOutput: TypeAlias = Callable[[str, tuple[int, ...]], Array | None]
 """Given a type name and a shape, returns a writable array in shared memory, or None to let the runtime allocate."""
+
+
+LOST = "ConnectionLost"
+"""`RuntimeFault.kind` where the way to the device broke off: the end of a process, never its refusal. The words say how."""
+BAD_ANSWER = "BadAnswer"
+"""`RuntimeFault.kind` of an answer, given as a good one, that cannot be one. It is an answer all the same, and no refusal."""
 
 
 class Mode(enum.StrEnum):
@@ -76,6 +84,10 @@ class RuntimeFault(AdapterError):
         self.kind = kind
 
 
+SLIPS = (AttributeError, NameError, TypeError, KeyError, IndexError)
+"""What is more often the adapter's own slip than the runtime's word: told with the place where it was raised."""
+
+
 class Unavailable(AdapterError):
     """The adapter cannot do this kind of thing at all (no such mode, no such witness, no such feature)."""
 
@@ -83,7 +95,53 @@ class Unavailable(AdapterError):
 def _wrap(phase: str, error: Exception) -> NoReturn:
     if isinstance(error, ConformanceError):
         raise error
-    raise RuntimeFault(phase, type(error).__name__, str(error)) from error
+    if isinstance(error, ConnectionError | TimeoutError):
+        raise RuntimeFault(phase, LOST, f"{type(error).__name__}: {error}") from error
+    place = _place_of(error) if isinstance(error, SLIPS) else ""
+    raise RuntimeFault(phase, type(error).__name__, f"{error}{place}") from error
+
+
+def _place_of(error: Exception) -> str:
+    """Return where in Python it was raised, for the author of an adapter to find it."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    return "".join(f" ({one.filename.rpartition('/')[2]}:{one.lineno} in {one.name})" for one in frames)
+
+
+def _wrong(phase: str, message: str) -> RuntimeFault:
+    return RuntimeFault(phase, "WrongResult", message)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _pairs(results: object) -> list[tuple[str, Any]]:
+    """Return what `_infer` returned as pairs; a generator is taken as it comes, for it may fail on its way."""
+    if isinstance(results, dict | str | bytes | np.ndarray) or not isinstance(results, Iterable):
+        raise _wrong("run", f"_infer must return (name, value) pairs, returned {_kind(results)}")
+    pairs: list[tuple[str, Any]] = []
+    for one in results:
+        if not (isinstance(one, tuple | list) and len(one) == 2 and isinstance(one[0], str)):
+            raise _wrong("run", f"_infer must return (name, value) pairs, returned {_kind(results)} with {_kind(one)}")
+        pairs.append((one[0], one[1]))
+    return pairs
+
+
+def _read_identity(identity: object) -> Identity:
+    """Return an Identity of which every field is a text, as reports and the protocol take it."""
+    if not isinstance(identity, Identity):
+        raise _wrong("open", f"_open must return an Identity, returned {_kind(identity)}")
+    fields = {name: getattr(identity, name) for name in identity.__struct_fields__}
+    details = fields.pop("details")
+    if not isinstance(details, dict):
+        raise _wrong("open", f"Identity.details must be a dict of texts, is {_kind(details)}")
+    for name, value in (fields | {f"details[{key!r}]": value for key, value in details.items()}).items():
+        if not isinstance(value, str):
+            raise _wrong("open", f"Identity.{name} must be a text, is {_kind(value)}")
+    for key in details:
+        if not isinstance(key, str):
+            raise _wrong("open", f"the keys of Identity.details must be texts, {key!r} is {_kind(key)}")
+    return identity
 
 
 class Bound(abc.ABC):
@@ -124,7 +182,7 @@ class RuntimeSession(abc.ABC):
         runtime's interface has no way to say is Unavailable.
         """
         try:  # results are looked at inside: a lazy one fails when somebody does
-            return [(name, materialise(value)) for name, value in self._infer(feeds, place)]
+            return [(name, materialise(value)) for name, value in _pairs(self._infer(feeds, place))]
         except Exception as error:  # noqa: BLE001 - the one place where vendor exceptions become evidence
             _wrap("run", error)
 
@@ -182,6 +240,10 @@ class RuntimeAdapter(abc.ABC):
     """Whether sessions of this adapter can show where nodes ran. Where they should and do not, that is no PASS."""
     needs_server: ClassVar[bool] = False
     """Whether the device is reached at an address, which the bench file gives: the options then take a key `server`."""
+    unsayable: ClassVar[dict[str, str]] = {}
+    """Cases of must-reject, such as `request/sequence`, that the interface has no way to ask, each with the reason.
+
+    They are then not claimed of the device. Believed of built-in adapters alone: no other may excuse its own device."""
 
     def __init__(self, options: msgspec.Struct, scratch: Path) -> None:
         self.options: Any = options
@@ -211,7 +273,7 @@ class RuntimeAdapter(abc.ABC):
         DeviceNotFound where the device is not there; RuntimeFault where the runtime refuses.
         """
         try:
-            return self._open()
+            return _read_identity(self._open())
         except Exception as error:  # noqa: BLE001
             _wrap("open", error)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from conformance.adapters.runtime.port import Unavailable
+from conformance.adapters.runtime.port import LOST, Unavailable
+from conformance.adapters.runtime.support.oip_access import Censor
 from conformance.adapters.runtime.support.oip_rest import ANSWER_LIMIT, CONNECT_S
 from conformance.adapters.runtime.support.oip_values import (
     IndexEntry,
@@ -33,7 +34,10 @@ _CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 """Where a typed answer keeps its elements; FP16 and BF16 have raw contents only."""
-_NOT_THERE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+_LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+"""What the library says where nobody answers, or nobody any more."""
+_NO_MESSAGE = "Exception deserializing response!"
+"""What the library says, as INTERNAL, of an answer with status OK that is none."""
 _NOT_LET_IN = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 
 
@@ -49,7 +53,7 @@ class GrpcClient:
                 f"runtime.encoding: grpc needs tritonclient in the child's environment ({error}): "
                 "pip install 'tritonclient[grpc]>=2.73'"
             ) from None
-        self._token = access.token
+        self._censor = Censor(access.token)
         self._headers = {"authorization": f"Bearer {access.token}"} if access.token else None
         self._client = self._library.InferenceServerClient(
             access.address,
@@ -73,7 +77,7 @@ class GrpcClient:
         try:
             told = self._call(self._client.get_server_metadata, client_timeout=CONNECT_S)
         except Refused as error:
-            if error.kind.removeprefix("gRPC ") in _NOT_THERE:
+            if error.kind == LOST:
                 raise ConnectionError(str(error)) from None
             raise
         return ServerMetadata(told.name, told.version, list(told.extensions))
@@ -126,17 +130,27 @@ class GrpcClient:
             except (self._errors, UnicodeEncodeError) as error:
                 raise Unavailable(f"input {name} cannot be made into a request: {shown(error)}") from None
             inputs.append(tensor)
-        return _read_outputs(self._call(self._client.infer, model, inputs).get_response(), model)
+        return _read_outputs(self._quiet(self._call(self._client.infer, model, inputs).get_response()), model)
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **further: Any) -> Any:
         try:
-            return method(*arguments, headers=self._headers, **further)
+            return self._quiet(method(*arguments, headers=self._headers, **further))
         except self._errors as error:
-            code = str(error.status() or "no status").removeprefix("StatusCode.")
-            words = shown(error.message(), 2000)
-            if self._token:  # a server may quote what it was given
-                words = words.replace(self._token, "[token]")
-            raise Refused(f"gRPC {code}", words or "no words") from None
+            code = shown(self._censor.text(error.status() or "no status").removeprefix("StatusCode."), 60)
+            words = shown(self._censor.text(error.message()), 2000) or "no words"
+        if code in _LOST:
+            raise Refused(LOST, f"gRPC {code}: {words}")
+        if words == _NO_MESSAGE:
+            raise bad(f"gRPC {code}: {words}")
+        raise Refused(f"gRPC {code}", words)
+
+    def _quiet(self, told: Any) -> Any:
+        """Return a message without the token, wherever in it the server quoted it."""
+        if not self._headers or not hasattr(told, "SerializeToString"):
+            return told
+        before = told.SerializeToString()
+        after = self._censor.raw(before)
+        return told if after == before else type(told).FromString(after)
 
 
 def _read_outputs(told: Any, model: str) -> list[tuple[str, Value]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from conformance.adapters.runtime.support.oip_values import Refused
-from conformance.errors import UsageError
+from conformance.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
     from conformance.adapters.runtime.support.oip_access import Server
@@ -34,7 +34,26 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     files: dict[str, str] = {}
     """Further files: path in the folder of a model to a file on this host, absolute by now."""
     config: dict[str, Any] | None = None
-    """For `inline`: the model's configuration, as the server's load request takes it."""
+    """For `inline`: the model's configuration, as the server's load request takes it. Its name is not the profile's to say."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would put another thing in the model's place; ValueError, which msgspec tells with the key."""
+        taken: dict[str, str] = {}
+        for path in (self.model, *self.files):
+            plain = _plain(path)
+            if not plain or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(plain).parts or "\\" in path:
+                raise ValueError(f"'{path}' is no path inside the folder of a model")
+            for other, told in taken.items():
+                if plain == other:
+                    raise ValueError(f"files: '{path}' would replace '{told}': they are one path")
+                if (
+                    PurePosixPath(plain) in PurePosixPath(other).parents
+                    or PurePosixPath(other) in PurePosixPath(plain).parents
+                ):
+                    raise ValueError(f"files: '{path}' and '{told}': one of them would be the other's folder")
+            taken[plain] = path
+        if "name" in (self.config or {}):
+            raise ValueError("config: it may not have a 'name': each model is published under one of the run's own")
 
 
 class Publisher:
@@ -42,25 +61,24 @@ class Publisher:
 
     def __init__(self, client: RestClient | GrpcClient, publish: Publish, server: Server) -> None:
         self._client, self._publish = client, publish
-        for path in (publish.model, *publish.files):
-            parts = PurePosixPath(path).parts
-            if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path:
-                raise UsageError(f"runtime.publish: '{path}' is no path inside the folder of a model")
-        self._files = {path: _read(source) for path, source in publish.files.items()}
+        self._files = {_plain(path): _read(source) for path, source in publish.files.items()}
         self._root = _repository(server) if publish.by == "folder" else None
 
     def put(self, name: str, model: bytes) -> None:
         """Publish a model and ask the server to load it. Refused, or OSError."""
         # The model first and what describes it last: a server that looks in between finds nothing to load.
-        content = {self._publish.model: model, **self._files}
+        content = {_plain(self._publish.model): model, **self._files}
         if self._root is None:
-            config = {"name": name, **(self._publish.config or {})}
+            config = {**(self._publish.config or {}), "name": name}
             self._client.load(name, json.dumps(config), content)
             return
         for path, data in content.items():
             target = self._root / name / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            except OSError as error:  # ours, and no word of the server
+                raise HarnessError(f"bench.server.repository: {target} cannot be written: {error.strerror}") from error
         self._client.load(name)
 
     def take_away(self, name: str) -> None:
@@ -86,6 +104,11 @@ class Publisher:
             if name.startswith(prefix) and process.isdecimal() and not Path("/proc", process).exists():
                 with suppress(Refused):
                     self.take_away(name)
+
+
+def _plain(path: str) -> str:
+    """Return a path without `.` and doubled slashes; empty where nothing is left of it."""
+    return "/".join(PurePosixPath(path).parts)
 
 
 def _read(source: str) -> bytes:

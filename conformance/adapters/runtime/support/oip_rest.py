@@ -8,6 +8,7 @@ unless told how. The peers' tests hold its answers against ours.
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
 import re
 import select
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from conformance.adapters.runtime.port import LOST
+from conformance.adapters.runtime.support.oip_access import Censor
 from conformance.adapters.runtime.support.oip_values import (
     IndexEntry,
     ModelMetadata,
@@ -47,6 +50,9 @@ CONNECT_S = 10.0
 """Who does not take a connection within this is not there."""
 REUSE_S = 1.0
 """A connection that was idle for longer is not used again: the server may be about to close it, and that is no fault."""
+_PAUSE_S = 0.05
+_LOST_BEHIND = frozenset({502, 504})
+"""What a gateway says where the server behind it went away or said nothing (RFC 9110, 15.6.3 and 15.6.5)."""
 _NO_NUMBER = re.compile(rb"[\[,]\s*-?(NaN|Infinity)\b")
 _HEADER = "Inference-Header-Content-Length"
 
@@ -71,13 +77,19 @@ class _Answer(NamedTuple):
 
 
 class RestClient:
-    """One server by its URL. Threads may use it at once: each has its own connection."""
+    """One server by its URL. Threads may use it at once: each has its own connection.
+
+    A request that changes or runs something goes out once, on a connection of its own: a server may close a connection that it
+    kept at any time (RFC 9112, 9.3.1), and on one that it kept nobody could tell that from dying of the request. What only
+    reads goes over a connection that is kept, and is asked once more where that one turns out to be closed.
+    """
 
     def __init__(self, access: Access, *, binary: bool) -> None:
         self._access, self._binary = access, binary
         self._tls = _verifying(access) if access.is_secure else None
         self._own = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
+        self._censor = Censor(access.token)
         self._headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
 
     def close(self) -> None:
@@ -98,7 +110,10 @@ class RestClient:
         answer = self._exchange("GET", f"v2/models/{model}/ready")
         if answer.status in (401, 403):
             raise self._refusal(answer)
-        return "" if answer.status == 200 else f"HTTP {answer.status}: {self._refusal(answer)}"
+        if answer.status == 200:
+            return ""
+        refusal = self._refusal(answer)
+        return f"{refusal.kind}: {refusal}"
 
     def model_metadata(self, model: str) -> ModelMetadata:
         """Return the inputs and outputs of a model."""
@@ -159,10 +174,12 @@ class RestClient:
         return answer
 
     def _refusal(self, answer: _Answer) -> Refused:
-        words = _words(answer.body)
-        if self._access.token:  # a server may quote what it was given
-            words = words.replace(self._access.token, "[token]")
-        return Refused(f"HTTP {answer.status}", words or "no words")
+        words = _words(answer.body) or "no words"
+        if answer.status in _LOST_BEHIND:
+            return Refused(LOST, f"HTTP {answer.status}: {words}")
+        if answer.status < 400:
+            return bad(f"HTTP {answer.status}, which is neither an answer nor a refusal: {words}")
+        return Refused(f"HTTP {answer.status}", words)
 
     def _exchange(
         self,
@@ -172,28 +189,45 @@ class RestClient:
         headers: dict[str, str] | None = None,
         limit: int = OTHER_LIMIT,
     ) -> _Answer:
-        connection, is_reused = self._connection()
-        asked = self._headers | (headers or {})
+        may_repeat = method == "GET"
+        connection, is_reused = self._connection() if may_repeat else (self._connect(), False)
+        asked = self._headers | (headers or {}) | ({} if may_repeat else {"Connection": "close"})
         try:
             try:
                 response = self._send(connection, method, path, body, asked)
             except ConnectionError:
-                # A server may close a connection that it kept, and that crosses our request: RFC 9112, 9.3.1. Once, then.
                 if not is_reused:
                     raise
                 self._drop(connection)
                 connection, _ = self._connection()
                 response = self._send(connection, method, path, body, asked)
-            content = _read(response, limit if response.status < 300 else OTHER_LIMIT)
+            answer, is_whole = self._read(response, limit)
         except BaseException as error:
             self._drop(connection)
+            if isinstance(error, http.client.IncompleteRead):
+                raise Refused(LOST, f"the answer breaks off: {self._censor.text(error)}") from None
             if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
-                raise bad(f"no answer of HTTP: {type(error).__name__}: {shown(error)}") from error
+                told = shown(self._censor.text(error))
+                raise bad(f"no answer of HTTP: {type(error).__name__}: {told}") from None
             raise
-        self._own.used = time.monotonic()
-        if response.will_close:
+        if is_whole and may_repeat and not response.will_close:
+            self._own.connection, self._own.used = connection, time.monotonic()
+        else:
             self._drop(connection)
-        return _Answer(response.status, response.headers.get(_HEADER), content)
+        return answer
+
+    def _read(self, response: http.client.HTTPResponse, limit: int) -> tuple[_Answer, bool]:
+        """Return what came, without the token wherever it was quoted, and whether all of it was read."""
+        length = response.headers.get(_HEADER)
+        try:
+            content = _read(response, limit if response.status < 300 else OTHER_LIMIT, self._censor)
+        except Refused as error:  # who refuses in words that cannot be read has refused
+            if response.status < 400 or error.kind == LOST:
+                raise
+            return _Answer(response.status, None, str(error).encode()), False
+        if length is None:
+            return _Answer(response.status, None, self._censor.content(content)), True
+        return _Answer(response.status, self._censor.text(length), self._censor.raw(content)), True
 
     def _send(
         self,
@@ -208,26 +242,42 @@ class RestClient:
         return connection.getresponse()
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
-        """Return this thread's connection, and whether it has served before; one that the server has closed, or says more on than it was asked, is left."""
+        """Return this thread's kept connection, and whether it has served before.
+
+        One that the server has closed, or says more on than it was asked, is left.
+        """
         kept: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
         if kept is not None and kept.sock is not None:
             if time.monotonic() - self._own.used < REUSE_S and not select.select([kept.sock], [], [], 0)[0]:
                 return kept, True
             self._drop(kept)
+        return self._connect(), False
+
+    def _connect(self) -> http.client.HTTPConnection:
         host, port = self._access.host, self._access.port
         made = (
             http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._tls)
             if self._tls is not None
             else http.client.HTTPConnection(host, port, timeout=CONNECT_S)
         )
-        made.connect()
-        self._own.connection = made
+        end = time.monotonic() + CONNECT_S
+        while True:
+            try:
+                made.connect()
+                break
+            except (
+                OSError
+            ) as error:  # this host's ports are used up for the moment: nothing was asked of the server yet
+                if error.errno != errno.EADDRNOTAVAIL or time.monotonic() > end:
+                    raise
+                time.sleep(_PAUSE_S)
         self._connections.append(made)
-        return made, False
+        return made
 
     def _drop(self, connection: http.client.HTTPConnection) -> None:
         connection.close()
-        self._own.connection = None
+        if getattr(self._own, "connection", None) is connection:
+            self._own.connection = None
         if connection in self._connections:
             self._connections.remove(connection)
 
@@ -240,10 +290,10 @@ def _verifying(access: Access) -> ssl.SSLContext:
     return context
 
 
-def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
+def _read(response: http.client.HTTPResponse, limit: int, censor: Censor) -> bytes:
     coding = response.headers.get("Content-Encoding", "identity")
     if coding != "identity":
-        raise bad(f"the answer is in the encoding '{shown(coding, 40)}', which nobody asked for")
+        raise bad(f"the answer is in the encoding '{shown(censor.text(coding), 40)}', which nobody asked for")
     claimed = response.length
     if claimed is not None and claimed > limit:
         raise bad(f"the answer claims {claimed} bytes, the limit is {limit}")
@@ -255,7 +305,7 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
             raise bad(f"the answer does not end within {limit} bytes")
         parts.append(part)
     if claimed is not None and size < claimed:
-        raise bad(f"the answer ends after {size} of the {claimed} bytes that it claims")
+        raise Refused(LOST, f"the answer ends after {size} of the {claimed} bytes that it claims")
     return b"".join(parts)
 
 

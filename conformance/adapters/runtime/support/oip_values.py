@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from conformance.adapters.runtime.port import Unavailable
+from conformance.adapters.runtime.port import BAD_ANSWER, Unavailable
 from conformance.records import TensorInfo
 from conformance.tensors import DTYPES, type_name
 
@@ -28,7 +28,6 @@ DATATYPES = {
 }  # fmt: skip
 """ONNX's names of types to the protocol's. What is not here, the protocol has no name for."""
 NAMES = {datatype: name for name, datatype in DATATYPES.items()}
-BAD_ANSWER = "BadAnswer"
 _MOST_DIMENSIONS = 64
 _LONGEST_NAME = 4000
 _SHOWN = 200
@@ -67,7 +66,7 @@ class IndexEntry(msgspec.Struct):
 
 
 class Refused(Exception):
-    """What a server said no to, or said wrongly; `kind` is its own status, such as `HTTP 400`, or `BadAnswer`."""
+    """What a server said no to, or said wrongly; `kind` is its own status, such as `HTTP 400`, or one of the port's."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
