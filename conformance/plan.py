@@ -16,6 +16,7 @@ from conformance.errors import UsageError
 from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
 from conformance.profile.conditions import evaluate
 from conformance.profile.declares import Declarations, Operators, Precision
+from conformance.profile.onnx_operators import versions_of
 from conformance.profile.vocabulary import ROUNDOFF_BITS
 from conformance.records import Basis
 from conformance.tally import Book, count_out
@@ -87,10 +88,14 @@ class Context:
         return name in self._types
 
     def significant_bits(self, name: str) -> int:
-        """Return the significant bits of the coarsest part of the precision declared for a type, or of the type's own."""
+        """Return the significant bits of inputs or outputs of a type, whichever are fewer, as declared or its own."""
         declared = self._precision.get(name, Precision()).completed(name)
-        parts = (declared.input, declared.accumulate, declared.output)
-        return min(ROUNDOFF_BITS[part] for part in parts if part is not None)
+        return min(ROUNDOFF_BITS[part] for part in (declared.input, declared.output) if part is not None)
+
+    def accumulator_bits(self, name: str) -> int:
+        """Return the significant bits of sums in a type, as declared or its own."""
+        declared = self._precision.get(name, Precision()).completed(name).accumulate
+        return ROUNDOFF_BITS[declared] if declared is not None else ROUNDOFF_BITS["float32"]
 
     def demands(self, entry: Any) -> bool:
         """Return whether the category's minimum opsets and types hold all that a model needs (index types aside)."""
@@ -128,6 +133,26 @@ class Context:
 
         claimed = self._opsets.get("ai.onnx")
         return probe_opset((claimed[0], claimed[1]) if claimed else None)
+
+    def why_unclaimed(self, operators: Sequence[str]) -> str:
+        """Return why float32 probes of these operators are not asked; empty where they are claimed, or are the minimum."""
+        opset = self.probe_opset()
+        uses = [_float_use(op, opset) for op in operators]
+        why = self.claims.why_unclaimed({"ai.onnx": opset}, uses, ())
+        is_minimum = self.minimum is not None and not self.minimum.why_unclaimed({"ai.onnx": opset}, uses, ())
+        return "" if is_minimum else why
+
+
+def _float_use(op: str, opset: int) -> OperatorUse:
+    """Return the use of an ONNX operator on float32 in a model of that opset."""
+    versions = versions_of("ai.onnx", op)
+    return OperatorUse(
+        domain="ai.onnx",
+        op=op,
+        since_version=max((one for one in versions if one <= opset), default=0),
+        next_version=min((one for one in versions if one > opset), default=None),
+        types=frozenset({"float32"}),
+    )
 
 
 def _minimum(caps: Any) -> Claims | None:

@@ -11,11 +11,14 @@ import pytest
 
 from conformance import plan as planning
 from conformance.checks.support.port import Planned, Requested, Target
+from conformance.checks.support.using import why_unasked
 from conformance.errors import UsageError
+from conformance.observation import Seen
 from conformance.profile.conditions import Condition
-from conformance.profile.declares import Precision
+from conformance.profile.declares import Operators, Precision
 from conformance.profile.loader import LoadedProfile, load_device
-from conformance.records import Basis, Case
+from conformance.profile.terms import parse_term
+from conformance.records import Basis, Case, Outcome
 
 TARGET = Target(
     provider="P",
@@ -258,6 +261,65 @@ def test_the_context_answers_from_the_declarations(reference_cpu: LoadedProfile)
 def test_what_the_category_demands_is_asked_like_claims() -> None:
     context = planning.Context(load_device("cuda"), TARGET, lambda: None)
     assert context.minimum is not None
+
+
+def asked(loaded: LoadedProfile, minimum: tuple[str, ...] = (), **declares: Any) -> planning.Context:
+    """A context with other declarations, in a category that demands these operators."""
+    changed = loaded.profile.declares.model_copy(update=declares)
+    caps = loaded.category.caps.model_copy(update={"minimum_operators": [parse_term(op) for op in minimum]})
+    loaded = replace(
+        loaded,
+        profile=loaded.profile.model_copy(update={"declares": changed}),
+        category=loaded.category.model_copy(update={"caps": caps}),
+    )
+    return planning.Context(loaded, TARGET, lambda: None)
+
+
+def test_a_probe_is_asked_where_its_operators_are_claimed_or_demanded(reference_cpu: LoadedProfile) -> None:
+    some = Operators(include=(parse_term("MatMul"), parse_term("Relu(float32)"), parse_term("Add(int8)")))
+    context = asked(reference_cpu, operators=some)
+    assert context.why_unclaimed(["MatMul", "Relu"]) == ""
+    assert context.why_unclaimed(["MatMul", "Squeeze"]) == "profile does not declare operator Squeeze"
+    assert context.why_unclaimed(["Add"]) == "profile does not declare operator Add", "of float32 it says nothing"
+    assert asked(reference_cpu, operators=None).why_unclaimed(["MatMul"]) == "profile declares no operators"
+    held = asked(reference_cpu, ("MatMul", "Squeeze"), operators=some)
+    assert (held.why_unclaimed(["MatMul", "Squeeze"]), held.why_unclaimed(["Slice"])) == (
+        "", "profile does not declare operator Slice",
+    )  # fmt: skip
+
+
+def test_too_small_a_claim_leaves_the_session_open_and_is_never_met(reference_cpu: LoadedProfile) -> None:
+    from conformance.checks import interface, lifecycle, offers, placement, session
+
+    small = asked(reference_cpu, operators=Operators(include=(parse_term("Add"), parse_term("Sub"))))
+    found = {}
+    for check, params in (
+        (session, {}),
+        (interface, {"scope": "sessions"}),
+        (interface, {"scope": "shapes"}),
+        (lifecycle, {}),
+        (offers, {}),
+        (placement, {}),
+    ):
+        for one in check.plan(Requested("R", "MUST", params, ""), small):
+            found[one.case.id] = one
+    claimed = {name for name, one in found.items() if not one.case.unsupported}
+    names = ("registration", "identity", "release", "create-run-destroy")
+    assert claimed == {f"interface/session/{name}" for name in names}
+    assert found["interface/sessions/kv-cache"].case.unsupported == "profile does not declare operator Concat"
+
+    case = found["interface/session/create-run-destroy"].case
+    seen = Seen(session.measure(case, None), [])  # type: ignore[arg-type]
+    judged = session.judge(case, seen, [])
+    assert (judged.outcome, judged.reason) == (
+        Outcome.UNMEASURED, "no session was made: profile does not declare operator MatMul",
+    )  # fmt: skip
+
+
+def test_a_probe_that_needs_a_newer_opset_is_not_asked(reference_cpu: LoadedProfile) -> None:
+    old = asked(reference_cpu, opsets={"ai.onnx": (7, 12)})
+    assert why_unasked(old, "matmul_relu") == ""
+    assert why_unasked(old, "one_element") == "the probe needs opset 13, which the profile does not declare"
 
 
 @pytest.mark.parametrize(

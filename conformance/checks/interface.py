@@ -19,11 +19,14 @@ from conformance.checks.support.using import (
     closing_one,
     find_mode,
     in_turn,
+    judge_first,
     kept,
     name_values,
     on_threads,
     outliving,
     stepping,
+    why_unasked,
+    with_first,
     with_sessions,
 )
 from conformance.checks.support.valuing import judge_faults, judge_values
@@ -104,10 +107,10 @@ def _sequences(name: str, model: str) -> Probe:
 
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
-    """Return the cases of a scope; UNSUPPORTED where float32 is not declared, which the probes use."""
+    """Return the cases of a scope; UNSUPPORTED where the profile does not claim what a probe uses."""
     scope = requested.params["scope"]
-    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
     for probe in _probes(scope, zero_size=context.target.takes_zero_size):
+        unclaimed = why_unasked(context, probe.model)
         is_many = probe.name == "many-sessions"
         case = Case(
             id=f"interface/{scope}/{probe.name}",
@@ -151,10 +154,10 @@ def measure(case: Case, device: Device) -> Observation:
     if name == "process-state":
         return Observation(sessions=first[-1:], facts={"changed": name_changes(before, look_at_process())})
     if name == "many-sessions":
-        return _make_many(device, model, mode, workload.datasets[0])
+        return with_first(first, _make_many(device, model, mode, workload.datasets[0]))
     use = partial(_USES[case.params["use"]], device, workload.datasets)
     makers = [partial(device.adapter.compile, model, mode)] * case.params["sessions"]
-    return Observation(sessions=[with_sessions(device, mode, makers, use)])
+    return with_first(first, Observation(sessions=[with_sessions(device, mode, makers, use)]))
 
 
 def _make_many(device: Device, model: bytes, mode: Mode, feeds: list[NamedValue]) -> Observation:
@@ -173,6 +176,9 @@ def _make_many(device: Device, model: bytes, mode: Mode, feeds: list[NamedValue]
 
 def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Every answer exactly; for many sessions also what they left behind, and for one what it changed of its process."""
+    wrong, seen = judge_first(seen, expected, case.params["outputs"])
+    if wrong is not None:
+        return wrong
     sessions, facts = seen.observation.sessions, seen.observation.facts
     fault = judge_faults(sessions)
     if fault is not None:

@@ -15,7 +15,7 @@ from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.elsewhere import ask
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import fault_of, run_session
-from conformance.checks.support.using import find_mode, name_values
+from conformance.checks.support.using import find_mode, judge_first, name_values, why_unasked, with_first
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.errors import AdapterError
 from conformance.observation import Observation, SessionSeen
@@ -38,13 +38,13 @@ OUTPUTS = ["sum", "difference", "product", "turned"]
 _FLOAT = "tensor(float32)"
 _INPUTS_DECLARED = [("a", _FLOAT, [4, 6]), ("b", _FLOAT, [4, 6])]
 _OUTPUTS_DECLARED = [(name, _FLOAT, [6, 4] if name == "turned" else [4, 6]) for name in OUTPUTS]
-_CASES = {"stable-interface": SESSIONS, "reopen": REOPENED + 1, "restart": 2}
+_CASES = {"stable-interface": SESSIONS, "reopen": REOPENED + 1, "restart": 3}
 """The cases, and how many sessions each makes."""
 
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
-    """Return the three cases; UNSUPPORTED where float32 is not declared, which the probe uses."""
-    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
+    """Return the three cases; UNSUPPORTED where the profile does not claim what the probe uses."""
+    unclaimed = why_unasked(context, "four_outputs")
     sets = [probes.four_outputs(salt) for salt in (141, 143)]
     workload = Workload(
         model=ModelRef(data=probes.probe_model("four_outputs", context.probe_opset())),
@@ -88,7 +88,8 @@ def measure(case: Case, device: Device) -> Observation:
                 break
             identities.append(identity)
         sessions.append(run_session(device, model, sets, mode))
-    return Observation(sessions=sessions, facts={"identities": msgspec.to_builtins(identities)})
+    seen = Observation(sessions=sessions, facts={"identities": msgspec.to_builtins(identities)})
+    return with_first(first, seen)
 
 
 def _bind_again(device: Device, mode: Mode, sessions: list[SessionSeen]) -> Identity | None:
@@ -96,6 +97,15 @@ def _bind_again(device: Device, mode: Mode, sessions: list[SessionSeen]) -> Iden
     device.enter("open")
     try:
         device.adapter.release()
+    except (RuntimeFault, Unavailable) as error:
+        sessions.append(SessionSeen(mode=mode.value, fault=fault_of(error, "open")))
+        return None
+    return _bind(device, mode, sessions)
+
+
+def _bind(device: Device, mode: Mode, sessions: list[SessionSeen]) -> Identity | None:
+    device.enter("open")
+    try:
         return device.adapter.open()
     except (RuntimeFault, Unavailable) as error:
         sessions.append(SessionSeen(mode=mode.value, fault=fault_of(error, "open")))
@@ -108,7 +118,7 @@ def _bind_again(device: Device, mode: Mode, sessions: list[SessionSeen]) -> Iden
 def _restart(
     device: Device, model: bytes, mode: Mode, sets: Any, sessions: list[SessionSeen], identities: list[Identity | None]
 ) -> None:
-    """Ask a fresh process, for which the device is free meanwhile."""
+    """Ask a fresh process, for which the device is free meanwhile; then bind it again here and ask once more."""
     device.enter("open")
     try:
         device.adapter.release()
@@ -118,20 +128,17 @@ def _restart(
     told = ask(device.adapter, model, mode, sets)
     sessions.append(told.session)
     identities.append(told.identity)
-    _open_again(device, mode, sessions)
-
-
-def _open_again(device: Device, mode: Mode, sessions: list[SessionSeen]) -> None:
-    device.enter("open")
-    try:
-        device.adapter.open()
-    except AdapterError as error:
-        fault = DeviceFault(phase="open", kind=type(error).__name__, message=str(error))
-        sessions.append(SessionSeen(mode=mode.value, fault=fault))
+    identity = _bind(device, mode, sessions)
+    if identity is not None:
+        identities.append(identity)
+        sessions.append(run_session(device, model, sets, mode))
 
 
 def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """The same device, the same interface and exact answers, every time."""
+    wrong, seen = judge_first(seen, expected, OUTPUTS)
+    if wrong is not None:
+        return wrong
     sessions, name = seen.observation.sessions, case.params["probe"]
     judged = Judgement(outcome=Outcome.ERROR, reason="no session was tried")
     for at, session in enumerate(sessions):
@@ -139,8 +146,8 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         if fault is not None:
             return msgspec.structs.replace(fault, context=f"{_which(name, at)}; {fault.context}")
         differs = _differs(session, sessions[0])
-        if differs:
-            return Judgement(outcome=Outcome.FAIL, reason=f"{differs}, {_which(name, at)}", context=name)
+        if differs is not None:
+            return msgspec.structs.replace(differs, reason=f"{differs.reason}, {_which(name, at)}")
         judged = judge_values(session, seen.values[at], expected, names=OUTPUTS, rtol=0.0, atol=0.0)
         if judged.outcome is not Outcome.PASS:
             return msgspec.structs.replace(judged, context=f"{_which(name, at)}; {judged.context}")
@@ -163,22 +170,53 @@ def _which(name: str, at: int) -> str:
     }[name]
 
 
-def _differs(session: SessionSeen, first: SessionSeen) -> str:
-    """Return in what a session's declared inputs and outputs differ from the model's, or from the first session's."""
+def _differs(session: SessionSeen, first: SessionSeen) -> Judgement | None:
+    """Return FAIL where a session's declared inputs and outputs differ from the model's, or from the first session's.
+
+    Of the model's, names and order count always; types as ONNX or numpy spell them; shapes where they are told.
+    """
     for what, got, before, model in (
         ("inputs", session.inputs, first.inputs, _INPUTS_DECLARED),
         ("outputs", session.outputs, first.outputs, _OUTPUTS_DECLARED),
     ):
         if got != before:
-            return f"the session declares other {what}: {_text(got)}, before: {_text(before)}"
+            reason = f"the session declares other {what} than the one before"
+            return Judgement(outcome=Outcome.FAIL, reason=reason, actual=_text(got), expected=_text(before))
         wanted = tuple(TensorInfo(name=name, type=kind, shape=tuple(shape)) for name, kind, shape in model)
-        if got and got != wanted:  # a runtime may declare nothing
-            return f"the session declares other {what} than the model: {_text(got)}, want {_text(wanted)}"
-    return ""
+        is_as_wanted = len(got) == len(wanted) and all(map(_agrees, got, wanted))
+        if got and not is_as_wanted:  # a runtime may declare nothing
+            reason = f"the session declares other {what} than the model"
+            return Judgement(outcome=Outcome.FAIL, reason=reason, actual=_text(got), expected=_text(wanted))
+    return None
+
+
+def _agrees(got: TensorInfo, want: TensorInfo) -> bool:
+    """Return whether nothing that was told of a tensor differs; a dimension that is None or a name tells nothing."""
+    if (got.name, _spelled(got.type)) != (want.name, _spelled(want.type)):
+        return False
+    if got.shape is None or want.shape is None:
+        return True
+    return len(got.shape) == len(want.shape) and all(
+        one == other for one, other in zip(got.shape, want.shape, strict=True) if isinstance(one, int)
+    )
+
+
+def _spelled(kind: str) -> str:
+    """Return a tensor type as numpy spells it: ONNX says float and double."""
+    element = kind.strip().removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(element, element)
 
 
 def _text(infos: tuple[TensorInfo, ...]) -> str:
-    return ", ".join(f"{one.name} {one.type}{list(one.shape or ())}" for one in infos) or "none"
+    told = (
+        f"{one.name} {one.type}, shape not told" if one.shape is None else f"{one.name} {one.type}{_sizes(one.shape)}"
+        for one in infos
+    )
+    return "; ".join(told) or "none"
+
+
+def _sizes(shape: tuple[int | str | None, ...]) -> str:
+    return f"[{', '.join('?' if one is None else str(one) for one in shape)}]"
 
 
 def _other_identity(identities: list[dict[str, Any] | None]) -> str:

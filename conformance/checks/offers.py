@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conformance.adapters.runtime.port import Feature
 from conformance.checks.support import offering
 from conformance.checks.support.port import Planned
-from conformance.checks.support.using import find_mode, name_values
+from conformance.checks.support.using import find_mode, judge_first, name_values, why_unasked, with_first
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.observation import Observation
 from conformance.records import Basis, Case, Judgement, Measurement, Outcome
@@ -41,6 +41,7 @@ class Offer(NamedTuple):
     models: list[bytes]
     sets: Sets
     feature: Feature | None = None
+    probe: str = "matmul_weights"
 
 
 def _offers(opset: int) -> Iterable[Offer]:
@@ -49,21 +50,20 @@ def _offers(opset: int) -> Iterable[Offer]:
     one, other = weighted(171, FIRST), weighted(171, SECOND)  # the same inputs: only the weights tell the answers apart
     yield Offer("other-weights", pair, [one, other, one])
     plain = probes.probe_model("matmul_relu", opset)
-    yield Offer("options", [plain], [relu(181)], Feature.OPTIONS)
-    yield Offer("binding", [plain], [relu(183), relu(185), relu(187)], Feature.BINDING)
+    yield Offer("options", [plain], [relu(181)], Feature.OPTIONS, "matmul_relu")
+    yield Offer("binding", [plain], [relu(183), relu(185), relu(187)], Feature.BINDING, "matmul_relu")
     batches = [probes.matmul_relu_batch(rows, 190 + rows) for rows in (FIXED, 5, 1, FIXED)]
     dynamic = probes.probe_model("matmul_relu_batch", opset)
-    yield Offer("fixed-dimension", [dynamic], batches, Feature.FIXED_DIMENSIONS)
+    yield Offer("fixed-dimension", [dynamic], batches, Feature.FIXED_DIMENSIONS, "matmul_relu_batch")
     yield Offer("compiled-model", pair[:1], [one, weighted(173, FIRST)], Feature.COMPILED_MODELS)
     yield Offer("compiled-other-weights", pair, [one, other, one], Feature.COMPILED_MODELS)
     yield Offer("cache-folder", pair, [one, one, other, one], Feature.CACHE_FOLDER)
 
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
-    """Return a case per offer; UNSUPPORTED where the runtime does not offer it or float32 is not declared."""
-    lacks_type = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
+    """Return a case per offer; UNSUPPORTED where the runtime does not offer it or the profile does not claim what it uses."""
     for offer in _offers(context.probe_opset()):
-        unclaimed = lacks_type
+        unclaimed = why_unasked(context, offer.probe)
         if not unclaimed and offer.feature is not None and offer.feature not in context.target.features:
             unclaimed = f"the adapter does not say that its runtime offers {offer.feature.replace('-', ' ')}"
         case = Case(
@@ -100,11 +100,15 @@ def measure(case: Case, device: Device) -> Observation:
         "compiled-other-weights": offering.load_compiled,
         "cache-folder": offering.fill_cache,
     }
-    return uses[case.params["offer"]](offering.Bench(device, mode, [model, *case.params["models"]], workload.datasets))
+    bench = offering.Bench(device, mode, [model, *case.params["models"]], workload.datasets)
+    return with_first(first, uses[case.params["offer"]](bench))
 
 
 def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Every answer exactly, and what each offer promises beside."""
+    wrong, seen = judge_first(seen, expected, ["y"])
+    if wrong is not None:
+        return wrong
     name, facts = case.params["offer"], seen.observation.facts
     if name == "fixed-dimension":
         return _judge_fixed(seen, expected)
@@ -126,7 +130,13 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         return Judgement(outcome=Outcome.ERROR, reason=f"{at} inferences were made, {len(expected)} are expected")
     if name == "options":
         return _judge_settings(facts["settings"], judged)
-    return Judgement(outcome=Outcome.PASS, measurements=(*judged.measurements, *_tell(facts)))
+    shown = (*judged.measurements, *_tell(facts))
+    if name == "cache-folder" and not facts.get(offering.COLD):
+        # A runtime may keep what it compiles (the port), so that is no FAIL; and a cache that is empty has shown nothing.
+        reason = "the option had no effect that can be seen: the folder holds no file after the first session"
+        remedy = "set the provider's options that make it cache, or leave out `cache_option`"
+        return Judgement(outcome=Outcome.UNMEASURED, reason=reason, remedy=remedy, measurements=shown)
+    return Judgement(outcome=Outcome.PASS, measurements=shown)
 
 
 def _say_whose(judged: Judgement, values: Any, expected: list[list[Value]]) -> Judgement:
@@ -155,7 +165,7 @@ def _judge_fixed(seen: Seen, expected: list[list[Value]]) -> Judgement:
             outcome=Outcome.ERROR, reason=f"{len(values)} inferences were made, {len(expected)} are expected"
         )
     for info in session.inputs:
-        if info.name == "a" and info.shape is not None and info.shape[0] != FIXED:
+        if info.name == "a" and info.shape is not None and info.shape[0] not in (FIXED, None):  # None tells nothing
             reason = f"the dimension was fixed as {FIXED}, and the session declares {info.name} {list(info.shape)}"
             return Judgement(outcome=Outcome.FAIL, reason=reason)
     judged, refused = Judgement(outcome=Outcome.ERROR, reason="nothing was run"), 0

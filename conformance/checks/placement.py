@@ -1,17 +1,20 @@
 """Placement: the device under test ran the model, and not something else. With a control, once per run.
 
 Witnesses: the runtime's assignment record and profile, its refusal to fall back, and, outside the runtime, the host CPU
-time of the child. The control shows that the witnesses can say no: the same records judged against another provider
+time of the child; the answers of that load are looked at too. The control shows that the witnesses can say no: the same records judged against another provider
 must fail, and a model forced to the host must fail where the device under test is not the host's CPU.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 from conformance.adapters.runtime.port import Mode
+from conformance.checks.support.noise import find_fault, limit_db, signal_to_noise_db
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device, run_session
+from conformance.checks.support.using import why_unasked
 from conformance.checks.support.valuing import first_line
 from conformance.checks.support.witnessing import HOST_PROVIDER, judge_placement
 from conformance.observation import Observation
@@ -36,11 +39,14 @@ CPU_SHARE_FAIL = 0.1
 """CPU time over the time that the process was not kept waiting for a processor, for a device that is the host's CPU."""
 LOAD_REPEATS = 3
 
+COARSE_BITS = 8
+"""The answers of the load are to be right in any precision: which one it is, other requirements ask."""
+
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     """Return the witness case, the controls and the host CPU case."""
     target = context.target
-    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
+    least_db = limit_db(COARSE_BITS)
     opset = context.probe_opset()
     small = _workload(probes.probe_model("matmul_relu", opset), probes.matmul_relu(11)[0])
     load = _workload(probes.probe_model("contraction_load", opset), probes.contraction_load())
@@ -49,6 +55,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         cases.append(("control/forced-to-host", small, False))
     cases.append(("host-cpu/contraction-load", load, True))
     for name, workload, exclusive in cases:
+        unclaimed = why_unasked(context, "contraction_load" if exclusive else "matmul_relu")
         params: dict[str, Any] = {
             "probe": name,
             "provider": target.provider,
@@ -56,6 +63,8 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
             "is_host_cpu_allowed": target.is_host_cpu_allowed,
             "allowed_host_ops": context.allowed_host_ops([]),
         }
+        if exclusive:
+            params["least_db"] = least_db
         yield Planned(
             Case(
                 id=f"placement/{name}",
@@ -70,8 +79,13 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
                 unsupported=unclaimed,
                 params=params,
                 workload=workload,
-            )
+            ),
+            _expected if exclusive else None,
         )
+
+
+def _expected() -> list[list[Value]]:
+    return [list(probes.contraction_answer())]
 
 
 def _workload(model: bytes, inputs: dict[str, Array]) -> Workload:
@@ -105,12 +119,14 @@ def _load(device: Device, model: bytes, workload: Workload, mode: Mode) -> Sessi
     return run_session(device, model, workload.datasets, mode, repeat=1 + LOAD_REPEATS)
 
 
-def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:  # noqa: ARG001 - placement has no values
+def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Weigh the witnesses; see the module's words."""
     probe = case.params["probe"]
     sessions = seen.observation.sessions
     if probe == "host-cpu/contraction-load":
-        return _judge_host_cpu(case, sessions)
+        judged = _judge_host_cpu(case, sessions)
+        wrong = None if judged.outcome is Outcome.UNMEASURED else _judge_answers(case, seen, expected)
+        return wrong or judged
     if not seen.observation.has_witness:
         return Judgement(
             outcome=Outcome.UNMEASURED,
@@ -189,6 +205,25 @@ def _judge_control(case: Case, session: SessionSeen, provider: str) -> Judgement
         return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(shown,))
     reason = f"the control did not fail ({weighed.outcome}: {weighed.reason}): the witnesses cannot say no"
     return Judgement(outcome=Outcome.ERROR, reason=reason, measurements=(shown,))
+
+
+def _judge_answers(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement | None:
+    """Return FAIL where the device's answers are wrong, coarsely: as long as a sum that no other probe has."""
+    session, worst = seen.observation.sessions[0], math.inf
+    for at, got in enumerate(seen.values[0]):
+        (reference,) = cast("list[Array]", expected[0])
+        names = ", ".join(name for name, _ in got)
+        found = f"outputs {names}, want y" if names != "y" else find_fault(got[0][1], reference, "float32")
+        if session.inferences[at].inputs_changed:
+            found = f"the device changed its inputs: {', '.join(session.inferences[at].inputs_changed)}"
+        if not found:
+            worst = min(worst, signal_to_noise_db(cast("Array", got[0][1]), reference))
+            least = case.params["least_db"]
+            found = f"{worst:.1f} dB above the noise, want {least:g}" if worst < least else ""
+        if found:
+            reason = f"the contraction-heavy model is answered wrongly: {found}"
+            return Judgement(outcome=Outcome.FAIL, reason=reason, context=f"inference {at}; {session.mode} session")
+    return None
 
 
 def _judge_host_cpu(case: Case, sessions: list[SessionSeen]) -> Judgement:

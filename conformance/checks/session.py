@@ -12,6 +12,7 @@ import msgspec
 
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device, run_session
+from conformance.checks.support.using import why_unasked
 from conformance.checks.support.valuing import judge_faults, judge_values
 from conformance.observation import Observation
 from conformance.records import Attempt, Basis, Case, Judgement, Measurement, Outcome
@@ -46,13 +47,22 @@ _PROBES: dict[str, tuple[str, list[str], list[int], str]] = {
         [13],
         "one element as matrix, vector and scalar keeps its shape",
     ),
+    "long-contraction": (
+        "long_contraction",
+        [f"y{length}" for length in probes.LENGTHS],
+        [15],
+        f"every element of sums of {', '.join(map(str, probes.LENGTHS))} products counts, once",
+    ),
     "inputs-unchanged": ("matmul_relu", ["y"], [5], "inputs are bit for bit the same after the run"),
     "fresh-outputs": ("matmul_relu", ["y"], [7, 9, 7], "each run answers its own inputs"),
 }
 
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
-    """Return the cases of the session area; probes that need float32 are UNSUPPORTED where it is not declared."""
+    """Return the cases of the session area; UNSUPPORTED where the profile does not claim what a probe uses.
+
+    Where it claims too little for any session, `create-run-destroy` is UNMEASURED: that a device names itself is no conformance.
+    """
     target = context.target
     facts = {
         "provider": target.provider,
@@ -63,7 +73,6 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     }
     for name in ("registration", "identity", "release"):
         yield Planned(_case(requested, name, {"probe": name, **facts}, None, ""))
-    unclaimed = "" if context.claims_type("float32") else "profile does not declare float32, which the probes use"
     for name, (model, outputs, salts, what) in _PROBES.items():
         made = [getattr(probes, model)(salt) for salt in salts]
         workload = Workload(
@@ -73,7 +82,10 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         expected: list[list[Value]] = [list(values) for _, values in made]
         if name == "create-run-destroy":
             expected = expected * SESSIONS
+        unclaimed = why_unasked(context, model)
         params = {"probe": name, "outputs": outputs, "what": what}
+        if name == "create-run-destroy" and unclaimed:
+            params["unasked"], unclaimed = unclaimed, ""
         yield Planned(_case(requested, name, params, workload, unclaimed), partial(list, expected))
 
 
@@ -103,6 +115,8 @@ def measure(case: Case, device: Device) -> Observation:
     workload = case.workload
     if workload is None:
         return Observation(identity=device.identity)
+    if case.params.get("unasked"):
+        return Observation()
     model = device.model(workload.model)
     if case.params["probe"] != "create-run-destroy":
         return Observation(sessions=run_on_device(device, model, workload.datasets))
@@ -125,6 +139,11 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         if identity is None:
             return Judgement(outcome=Outcome.UNMEASURED, reason="the runtime gave no identity")
         return _judge_registration(case, identity) if probe == "registration" else _judge_identity(case, identity)
+    if case.params.get("unasked"):
+        reason = f"no session was made: {case.params['unasked']}"
+        return Judgement(
+            outcome=Outcome.UNMEASURED, reason=reason, remedy="declare what the probe uses, or ask for another"
+        )
     wanted, sessions = SESSIONS if probe == "create-run-destroy" else 1, seen.observation.sessions
     if len(sessions) < wanted:
         return Judgement(outcome=Outcome.ERROR, reason=f"{len(sessions)} sessions were tried, {wanted} are expected")

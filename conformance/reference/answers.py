@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from conformance.tensors import Array
 
 Arrays = dict[str, "Array"]
+SEAL = "seal"
+"""The member of a cached file that holds the digest of the others: damage is noticed, a forger is not kept out."""
 FEW = 8
 """Samples of an agreement case."""
 
@@ -184,6 +186,14 @@ def _own_sources() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def _seal(arrays: Arrays) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(arrays.items()):
+        digest.update(f"{name}\0{value.dtype.str}{value.shape}\0".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.digest()
+
+
 def _file_bytes(path: Path) -> bytes:
     """Return what a plain file holds; OSError for anything else, a pipe included, which would never end."""
     if not path.is_file():
@@ -198,10 +208,12 @@ def kept(key: tuple[str, ...], make: Callable[[], Arrays]) -> Arrays:
     path = folder / f"{digest}.npz"
     with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         stored = np.load(io.BytesIO(_file_bytes(path)), allow_pickle=False)
-        return {name: stored[name] for name in stored.files}
+        found = {name: stored[name] for name in stored.files if name != SEAL}
+        if stored[SEAL].tobytes() == _seal(found):
+            return found
     made = make()
     held = io.BytesIO()
-    np.savez(held, **made)  # type: ignore[arg-type]
+    np.savez(held, **made, **{SEAL: np.frombuffer(_seal(made), dtype=np.uint8)})  # type: ignore[arg-type]
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not truth
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=".making-")

@@ -35,8 +35,8 @@ def widen(model: bytes) -> onnx.ModelProto:
 def evaluate(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
     """Return the outputs of a widened model by name; floating-point inputs are widened too.
 
-    HarnessError where an output is no float64, or one that holds nothing beyond float32: then something along the way was
-    computed in float32, and the result is no reference.
+    HarnessError where an output is no float64 or not finite, or holds nothing beyond float32: then something along the way
+    was computed in float32, and the result is no reference.
     """
     wide = {name: value.astype(np.float64) if _is_float(value) else value for name, value in inputs.items()}
     runner = ReferenceEvaluator(model, new_ops=list(OPERATORS))
@@ -47,6 +47,8 @@ def evaluate(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Arra
         if value.dtype.kind == "f":
             if value.dtype != np.float64:
                 raise HarnessError(f"the reference evaluator gave '{name}' as {value.dtype}, not in float64")
+            if not np.isfinite(value).all():
+                raise HarnessError(f"the reference of '{name}' is not finite: nothing can be compared with it")
             if value.size >= 16 and np.array_equal(value, value.astype(np.float32), equal_nan=True):
                 raise HarnessError(f"the reference of '{name}' holds nothing beyond float32: it is no reference")
     return outputs

@@ -18,6 +18,25 @@ if TYPE_CHECKING:
 OPSET = 13
 """The opset that the shipped probe models are written in; see fixtures/make_probe_models.py."""
 SEED = 20260428
+OPERATORS: dict[str, tuple[str, ...]] = {
+    "matmul_relu": ("MatMul", "Relu"),
+    "matmul_relu_batch": ("MatMul", "Relu"),
+    "four_outputs": ("Add", "Mul", "Sub", "Transpose"),
+    "matmul_weights": ("MatMul", "Relu"),
+    "one_element": ("MatMul", "Squeeze"),
+    "kv_ring": ("Concat", "MatMul", "Slice", "Transpose"),
+    "kv_growing": ("Concat", "MatMul", "Transpose"),
+    "long_contraction": ("MatMul",),
+    "contraction_load": ("MatMul",),
+}
+"""What each model holds: a device that does not claim one of them is not asked."""
+OLDEST = {"one_element": 13, "kv_ring": 10}
+"""The first opset in which a model can be written as it is; where it is not named, that is 7."""
+LENGTHS = (127, 129, 257, 1025)
+"""Of the contractions in `long_contraction`: around the widths at which units split a sum."""
+ROWS, COLUMNS, MOST = 8, 8, 255
+"""Shape of each of its outputs, and the most products that one element sums."""
+LOAD_LAYERS = 8
 
 
 def probe_opset(claimed: tuple[int, int] | None) -> int:
@@ -116,6 +135,35 @@ def sequence(name: str, salt: int, steps: int) -> tuple[list[dict[str, Array]], 
         outputs.append([x @ present.T, present])
         past = present
     return inputs, outputs
+
+
+def long_contraction(salt: int) -> tuple[dict[str, Array], list[Array]]:
+    """Return inputs and exact outputs of `long_contraction`: sums of at most `MOST` products of 1 and -1.
+
+    Every row of b counts in some row of a, and there with another pattern of signs than its neighbours'.
+    """
+    inputs: dict[str, Array] = {}
+    outputs: list[Array] = []
+    for at, length in enumerate(LENGTHS):
+        step = -(-length // MOST)
+        signs = [
+            (draw_bits(shape, salt + 2 * at + side) >> np.uint64(63)).astype(np.float32) * np.float32(2) - np.float32(1)
+            for side, shape in enumerate(((ROWS, length), (length, COLUMNS)))
+        ]
+        is_counted = np.arange(length) % step == np.arange(ROWS)[:, None] % step
+        a, b = signs[0] * is_counted.astype(np.float32), signs[1]
+        inputs |= {f"a{length}": a, f"b{length}": b}
+        outputs.append(a @ b)
+    return inputs, outputs
+
+
+def contraction_answer() -> list[Array]:
+    """Return what `contraction_load` gives, computed in float64."""
+    inputs = contraction_load()
+    last, b = (inputs[name].astype(np.float64) for name in ("a", "b"))
+    for _ in range(LOAD_LAYERS):
+        last = last @ b
+    return [last]
 
 
 def contraction_load() -> dict[str, Array]:

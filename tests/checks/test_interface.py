@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +35,9 @@ class Context:
 
     def probe_opset(self) -> int:
         return 13
+
+    def why_unclaimed(self, operators: Sequence[str]) -> str:
+        return ""
 
 
 class Honest(RuntimeSession):

@@ -5,6 +5,7 @@ Those that would change this process stand in `tests/misbehaving/test_interface.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -44,6 +45,7 @@ WAYS: list[tuple[str, str, str]] = [
     ("extra-output", "session/output-contract", "the outputs are not those of the model"),
     ("drop-output", "session/output-contract", "the outputs are not those of the model"),
     ("wrong-type", "session/output-contract", "sum: type float64, want float32"),
+    ("wrong-type", "session/long-contraction", "y127: type float64, want float32"),
     ("scalar-output", "session/one-element", "matrix: shape [], want [1, 1]"),
     ("nan-large-batch", "shapes/large-batch", "= nan, want"),
     ("garbage-empty", "shapes/zero-size", "y: shape [1, 8], want [0, 8]"),
@@ -61,7 +63,7 @@ WAYS: list[tuple[str, str, str]] = [
     ),
     ("reopen-lost", "lifecycle/restart", "rejected at open: DeviceNotFound"),
     ("reopen-wrong", "lifecycle/reopen", "want"),
-    ("restart-renames", "lifecycle/restart", "declares other outputs: sum_0 tensor(float32)[4, 6]"),
+    ("restart-renames", "lifecycle/restart", "declares other outputs than the one before, in a fresh process"),
     ("stale-model", "offers/other-weights", STALE),
     ("stale-compiled", "offers/compiled-other-weights", STALE),
     ("stale-cache", "offers/cache-folder", STALE),
@@ -73,6 +75,30 @@ WAYS: list[tuple[str, str, str]] = [
     ("bound-beside", "offers/binding", "the device wrote beside the bound memory: 1 elements around the first buffer"),
     ("bound-inputs", "offers/binding", "the device changed its inputs: a, b"),
 ]
+
+
+def test_a_sum_that_stops_at_a_hundred_elements_is_caught(misbehave: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = misbehave("none")
+    honest = device.adapter.compile
+
+    def compile_short(*arguments: Any, **options: Any) -> Any:
+        session = honest(*arguments, **options)
+        infer = session.infer
+
+        def short(feeds: Any, place: Any = None) -> Any:
+            cut = {name: value.copy() for name, value in feeds.items()}
+            for name, value in cut.items():
+                if name.startswith("a"):
+                    value[:, 100:] = 0
+            return infer(cut, place)
+
+        session.infer = short
+        return session
+
+    monkeypatch.setattr(device.adapter, "compile", compile_short)
+    assert judge("session/output-contract", device).outcome is Outcome.PASS
+    judged = judge("session/long-contraction", device)
+    assert (judged.outcome, judged.reason[:9]) == (Outcome.FAIL, "y127[0,0]")
 
 
 class Context:
@@ -88,6 +114,9 @@ class Context:
 
     def probe_opset(self) -> int:
         return 13
+
+    def why_unclaimed(self, operators: Sequence[str]) -> str:
+        return ""
 
 
 def judge(case: str, device: Any) -> Judgement:

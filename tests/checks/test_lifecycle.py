@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from conformance.adapters.runtime.port import Mode
 from conformance.checks import lifecycle
 from conformance.checks.support import elsewhere
 from conformance.checks.support.port import Requested
-from conformance.checks.support.using import name_values
-from conformance.observation import InferenceSeen
+from conformance.checks.support.using import FIRST, name_values
+from conformance.observation import InferenceSeen, Seen
 from conformance.records import Case, DeviceFault, Identity, Judgement, Outcome, TensorInfo
 from conformance.reference import probes
 from conformance.tensors import from_ref
@@ -62,14 +63,90 @@ def test_another_identity_is_named(see: Any, session: Any, changed: Identity | N
 
 
 def test_another_interface_is_named_with_where(see: Any, session: Any) -> None:
-    other = (msgspec.structs.replace(DECLARED[0], shape=(4, None)), *DECLARED[1:])
+    other = (msgspec.structs.replace(DECLARED[0], shape=(4, 5)), *DECLARED[1:])
     judged = judge(see, [session(*RIGHT, outputs=DECLARED), session(*RIGHT, outputs=other)], IDENTITY)
     assert judged.outcome is Outcome.FAIL
-    assert judged.reason.startswith("the session declares other outputs: sum tensor(float32)[4, None], ")
-    assert judged.reason.endswith("after the device was let go and bound again, 1 of 2")
+    assert judged.reason == (
+        "the session declares other outputs than the one before, after the device was let go and bound again, 1 of 2"
+    )
+    assert judged.actual.startswith("sum tensor(float32)[4, 5]; ")
+    assert judged.expected.startswith("sum tensor(float32)[4, 6]; ")
 
     judged = judge(see, [session(*RIGHT, outputs=other)] * 3, IDENTITY, IDENTITY)
-    assert judged.reason.startswith("the session declares other outputs than the model: ")
+    assert judged.reason == "the session declares other outputs than the model, in the first session"
+    assert (judged.actual[:25], judged.expected[:25]) == ("sum tensor(float32)[4, 5]", "sum tensor(float32)[4, 6]")
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome", "told"),
+    [
+        ({"type": "tensor(float)"}, Outcome.PASS, ""),
+        ({"type": "float32"}, Outcome.PASS, ""),
+        ({"shape": None}, Outcome.PASS, ""),
+        ({"shape": (None, "n")}, Outcome.PASS, ""),
+        ({"shape": (4, None)}, Outcome.PASS, ""),
+        ({"type": "tensor(double)"}, Outcome.FAIL, "sum tensor(double)[4, 6]; "),
+        ({"type": "tensor(double)", "shape": None}, Outcome.FAIL, "sum tensor(double), shape not told; "),
+        ({"shape": (None, 5)}, Outcome.FAIL, "sum tensor(float32)[?, 5]; "),
+        ({"shape": (4, 6, 1)}, Outcome.FAIL, "sum tensor(float32)[4, 6, 1]; "),
+        ({"shape": ()}, Outcome.FAIL, "sum tensor(float32)[]; "),
+        ({"name": "total"}, Outcome.FAIL, "total tensor(float32)[4, 6]; "),
+    ],
+)
+def test_what_is_not_told_of_a_tensor_is_not_held_against_it(
+    see: Any, session: Any, given: dict[str, Any], outcome: Outcome, told: str
+) -> None:
+    declared = (msgspec.structs.replace(DECLARED[0], **given), *DECLARED[1:])
+    judged = judge(see, [session(*RIGHT, outputs=declared)] * 3, IDENTITY, IDENTITY)
+
+    assert (judged.outcome, judged.actual.startswith(told)) == (outcome, True)
+
+
+def test_the_order_of_the_outputs_and_their_number_count(see: Any, session: Any) -> None:
+    for other in (DECLARED[::-1], DECLARED[:-1], DECLARED + DECLARED[:1]):
+        judged = judge(see, [session(*RIGHT, outputs=other)] * 3, IDENTITY, IDENTITY)
+        assert judged.reason == "the session declares other outputs than the model, in the first session"
+
+
+def test_the_first_run_of_all_is_judged_too(see: Any, session: Any) -> None:
+    facts = {"identities": msgspec.to_builtins([IDENTITY] * 3), FIRST: True}
+    rest = [session(*RIGHT) for _ in range(3)]
+    for first, reason in (
+        (session(RIGHT[1]), "sum[0,0] = "),
+        (session(RIGHT[0], changed=["a"]), "the device changed its inputs: a"),
+    ):
+        judged = lifecycle.judge(case("reopen"), see(first, *rest, facts=facts), EXPECTED)
+        assert (judged.outcome, judged.reason.startswith(reason)) == (Outcome.FAIL, True), judged
+        assert judged.context.startswith("the first run of all, before what the case is about")
+    assert lifecycle.judge(case("reopen"), see(session(RIGHT[0]), *rest, facts=facts), EXPECTED).outcome is Outcome.PASS
+
+
+def test_after_a_restart_the_device_is_asked_once_more_and_is_the_same(
+    misbehave: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = {one.case.params["probe"]: one for one in lifecycle.plan(Requested("R", "MUST", {}, ""), Claims())}  # type: ignore[arg-type]
+    device = misbehave("none")
+    seen = lifecycle.measure(planned["restart"].case, device)
+    assert [len(one.inferences) for one in seen.sessions] == [1, 2, 2, 2], "the first finds the mode"
+    assert len(seen.facts["identities"]) == 3
+
+    opened = device.adapter._open
+    monkeypatch.setattr(device.adapter, "_open", lambda: msgspec.structs.replace(opened(), unit="another"))
+    seen = lifecycle.measure(planned["restart"].case, device)
+    values = [[[(o.name, from_ref(o.value)) for o in i.outputs] for i in s.inferences] for s in seen.sessions]
+    judged = lifecycle.judge(planned["restart"].case, Seen(seen, values), EXPECTED)
+    assert judged.reason == "the device is another one when it is bound again: unit was '', now 'another'"
+
+
+def test_a_device_that_does_not_bind_again_after_a_restart_is_told(
+    misbehave: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = {one.case.params["probe"]: one for one in lifecycle.plan(Requested("R", "MUST", {}, ""), Claims())}  # type: ignore[arg-type]
+    device = misbehave("none")
+    monkeypatch.setattr(device.adapter, "_open", lambda: 1 / 0)
+    fault = lifecycle.measure(planned["restart"].case, device).sessions[-1].fault
+    assert fault is not None
+    assert (fault.phase, fault.kind) == ("open", "ZeroDivisionError")
 
 
 def test_wrong_answers_and_faults_say_after_what(see: Any, session: Any) -> None:
@@ -109,6 +186,9 @@ class Claims:
 
     def probe_opset(self) -> int:
         return 13
+
+    def why_unclaimed(self, operators: Sequence[str]) -> str:
+        return ""
 
 
 def test_without_float32_nothing_is_asked() -> None:

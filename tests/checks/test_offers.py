@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from conformance.adapters.runtime.port import Feature, Mode, PlaceOutput, RuntimeSession, Setting
 from conformance.checks import offers
+from conformance.checks.support.offering import COLD
 from conformance.checks.support.port import Requested, Target
+from conformance.checks.support.using import FIRST
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import UNAVAILABLE, Basis, DeviceFault, Judgement, Outcome, TensorInfo
 from conformance.reference import probes
@@ -42,6 +45,9 @@ class Context:
 
     def probe_opset(self) -> int:
         return 13
+
+    def why_unclaimed(self, operators: Sequence[str]) -> str:
+        return ""
 
 
 def plan(*features: Feature, has_float: bool = True) -> dict[str, Any]:
@@ -162,6 +168,27 @@ def test_facts_are_told(see: Any, session: Any) -> None:
     judged = judge("compiled-model", see, session(one), session(other), **{"compiled bytes": 9})
 
     assert (judged.outcome, judged.measurements[-1].name) == (Outcome.PASS, "compiled bytes")
+
+
+def test_a_cache_folder_in_which_nothing_is_kept_shows_nothing(see: Any, session: Any) -> None:
+    runs = [session(one) for one in answers("cache-folder")]
+    judged = judge("cache-folder", see, *runs, **{COLD: 0, "files in the cache folder": 3})
+    assert judged.outcome is Outcome.UNMEASURED
+    assert judged.reason.startswith("the option had no effect that can be seen: ")
+    assert judge("cache-folder", see, *runs, **{COLD: 1}).outcome is Outcome.PASS
+    wrong = [*runs[:3], session(answers("cache-folder")[2])]
+    assert judge("cache-folder", see, *wrong, **{COLD: 0}).outcome is Outcome.FAIL, "a wrong answer is one all the same"
+
+
+def test_the_first_run_of_all_is_judged_too(see: Any, session: Any, desk: Any) -> None:
+    one, other, _ = answers("other-weights")
+    rest = [session(one), session(other), session(one)]
+    assert judge("other-weights", see, session(one), *rest, **{FIRST: True}).outcome is Outcome.PASS
+    assert judge("other-weights", see, session(other), *rest, **{FIRST: True}).outcome is Outcome.FAIL
+    judged = judge("other-weights", see, session(one, changed=["a"]), *rest, **{FIRST: True})
+    assert judged.reason == "the device changed its inputs: a"
+    seen = offers.measure(plan()["other-weights"].case, desk({Mode.STRICT: Plain}))
+    assert (len(seen.sessions), seen.facts) == (4, {FIRST: True})
 
 
 def test_an_answer_of_nobody_is_plainly_wrong(see: Any, session: Any) -> None:

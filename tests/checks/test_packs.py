@@ -165,3 +165,21 @@ def test_each_pack_says_whose_it_is() -> None:
 
 def test_the_stand_in_is_a_model() -> None:
     onnx.checker.check_model(onnx.load_model_from_string(_model()), full_check=True)
+
+
+def test_probabilities_that_lie_close_together_are_measured_by_their_own_size(
+    install: Install, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map that is nearly 0 everywhere, as on a page without text, must not be met by zeros."""
+
+    class Zeros(Right):
+        def change(self, outputs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+            return [(name, np.zeros_like(value)) for name, value in outputs]
+
+    install()
+    one = _planned()[0]
+    small = [[value * 1e-3 for value in one.expected()[0]]]  # type: ignore[misc, operator, union-attr]
+    judged = _judge(desk, one._replace(expected=lambda: small), Zeros)
+
+    assert judged.outcome is Outcome.FAIL
+    assert "is off by 1" in judged.reason

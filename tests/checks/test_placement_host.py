@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from conformance.checks import placement
 from conformance.checks.support.witnessing import HOST_PROVIDER
 from conformance.observation import SessionSeen
 from conformance.records import Case, DeviceFault, Outcome, Witness
+from conformance.reference import probes
 
 DUT = "XExecutionProvider"
 OUTPUT = [("y", np.array([1.0], np.float32))]
@@ -73,3 +75,43 @@ def test_a_host_that_runs_nothing_stops_the_run_as_any_device_does(see: Any) -> 
 
     assert (judged.outcome, judged.stops) == (Outcome.FAIL, True)
     assert judged.reason.startswith("the device was found, but runs nothing")
+
+
+def load_seen(session: Any, see: Any, y: Any, **given: Any) -> Any:
+    params = {"probe": "host-cpu/contraction-load", "provider": HOST_PROVIDER, "on_host_cpu": True, "least_db": 90.0}
+    asked = Case(
+        id="placement/host-cpu/contraction-load", check="placement", requirements=("R",), why="", params=params
+    )
+    seen, values = session([("y", y)], [("y", y)], **given)
+    busy = [msgspec.structs.replace(one, cpu_ns=100, wall_ns=100) for one in seen.inferences]
+    return asked, see((msgspec.structs.replace(seen, inferences=busy), values))
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "reason"),
+    [
+        (lambda y: y, Outcome.PASS, ""),
+        (lambda y: y * np.float32(1.0001), Outcome.FAIL, "80.0 dB above the noise, want 90"),
+        (np.zeros_like, Outcome.FAIL, "-0.0 dB above the noise, want 90"),
+        (lambda y: y[:1], Outcome.FAIL, "shape [1, 512], want [512, 512]"),
+        (lambda y: y * np.float32(np.nan), Outcome.FAIL, "262144 of 262144 elements are NaN or infinite"),
+        (lambda y: y.astype(np.float64), Outcome.FAIL, "type float64, want float32"),
+    ],
+)
+def test_the_answers_of_the_load_are_looked_at(
+    session: Any, see: Any, change: Any, outcome: Outcome, reason: str
+) -> None:
+    asked, seen = load_seen(session, see, change(probes.contraction_answer()[0].astype(np.float32)))
+    judged = placement.judge(asked, seen, placement._expected())
+
+    assert judged.outcome is outcome
+    assert judged.reason == (f"the contraction-heavy model is answered wrongly: {reason}" if reason else "")
+
+
+def test_a_load_that_changes_its_inputs_or_names_is_told(session: Any, see: Any) -> None:
+    y = probes.contraction_answer()[0].astype(np.float32)
+    asked, seen = load_seen(session, see, y)
+    renamed = seen._replace(values=[[[("z", y)], [("z", y)]]])
+    assert placement.judge(asked, renamed, placement._expected()).reason.endswith("outputs z, want y")
+    asked, seen = load_seen(session, see, y, changed=["a"])
+    assert placement.judge(asked, seen, placement._expected()).reason.endswith("the device changed its inputs: a")

@@ -59,7 +59,7 @@ def test_a_run_is_written_down(desk: Any) -> None:
     assert (first.fault, first.inputs_changed) == (None, [])
     assert first.wall_ns > 0
     assert first.outputs == [NamedValue("y", to_ref(X * 2))]
-    assert device.entered == ["compile", "run"]
+    assert device.entered == ["compile", "run", "run"], "each inference has the whole deadline"
 
 
 def test_every_data_set_is_repeated(desk: Any) -> None:

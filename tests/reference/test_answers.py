@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,13 @@ def test_an_answer_is_evaluated_once_and_then_read(cache: Path, evaluations: lis
     assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
+def _forged() -> bytes:
+    held = io.BytesIO()
+    np.savez(held, x=np.zeros(3), seal=np.zeros(16, np.uint8))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY", _forged()])
 def test_a_damaged_cache_is_made_again(cache: Path, evaluations: list[str], damage: bytes) -> None:
     model = find_model("encoder")
     first = answers.agreed(model, model.variant("float32"), 0)

@@ -117,3 +117,10 @@ def test_a_model_with_functions_of_its_own_is_refused() -> None:
 
     with pytest.raises(HarnessError, match="cannot be widened"):
         widen(bytes(proto.SerializeToString()))
+
+
+def test_what_is_not_finite_is_no_reference() -> None:
+    model = widen(_model(helper.make_node("Log", ["x"], ["y"]), {"x": (4,)}, {}))
+
+    with np.errstate(divide="ignore"), pytest.raises(HarnessError, match="not finite"):
+        evaluate(model, {"x": np.zeros(4, np.float32)})

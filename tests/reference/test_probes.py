@@ -52,6 +52,7 @@ def test_the_opset_is_one_that_the_device_claims(claimed: tuple[int, int] | None
         ("four_outputs", probes.four_outputs(3)),
         *[("matmul_relu_batch", probes.matmul_relu_batch(rows, 5)) for rows in (0, 1, 7)],
         ("one_element", probes.one_element(13)),
+        ("long_contraction", probes.long_contraction(15)),
         *[
             (name, step)
             for name in ("kv_ring", "kv_growing")
@@ -104,3 +105,47 @@ def test_a_sequence_hands_its_state_on() -> None:
 
     assert [step["past"].shape for step in inputs] == [(4, 8), (5, 8), (6, 8)]
     assert all(np.array_equal(after["past"], before[1]) for before, after in zip(outputs[:-1], inputs[1:], strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_model_holds_is_what_the_plan_asks_the_claims_for(name: str) -> None:
+    model = onnx.load_model_from_string(probes.probe_model(name))
+
+    assert probes.OPERATORS[name] == tuple(sorted({node.op_type for node in model.graph.node}))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("opset", [7, 9, 10, 12, 13])
+def test_the_oldest_opset_of_a_model_is_known(name: str, opset: int) -> None:
+    model = onnx.load_model_from_string(probes.probe_model(name, opset))
+    if opset >= probes.OLDEST.get(name, 7):
+        onnx.checker.check_model(model, full_check=True)
+    else:
+        with pytest.raises((onnx.checker.ValidationError, onnx.shape_inference.InferenceError)):
+            onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize("length", probes.LENGTHS)
+def test_every_element_of_a_long_contraction_counts_once(length: int) -> None:
+    inputs, outputs = probes.long_contraction(15)
+    a, b, y = inputs[f"a{length}"], inputs[f"b{length}"], outputs[probes.LENGTHS.index(length)]
+    assert {*np.unique(a), *np.unique(b)} <= {-1.0, 0.0, 1.0}
+    assert (np.abs(a) @ np.abs(b)).max() <= probes.MOST < 256, "exact in eight bits, in any order"
+
+    parts = a.T[:, :, None] * b[:, None, :]  # what each element adds
+    assert parts.any(axis=(1, 2)).all(), "dropped or taken twice, it shows"
+    kept = np.cumsum(parts, axis=0)
+    assert all(not np.array_equal(kept[at], y) for at in range(length - 1)), "a sum that ends early shows"
+    neighbours = (a[:, :-1] != a[:, 1:]).any(axis=0) | (b[:-1] != b[1:]).any(axis=1)
+    assert neighbours.all(), "two neighbours are never the same"
+    for width in (2, 4, 8, 16, 32, 64, 128, 256):
+        for begin in range(0, length, width):
+            assert parts[begin : begin + width].sum(axis=0).any(), "a block that is dropped shows"
+
+
+def test_the_load_s_answer_is_that_of_its_model() -> None:
+    model = onnx.load_model_from_string(probes.probe_model("contraction_load"))
+    (got,) = ReferenceEvaluator(model).run(None, probes.contraction_load())
+    (want,) = probes.contraction_answer()
+
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()

@@ -21,7 +21,7 @@ from conformance.checks.support.running import fault_of
 from conformance.errors import AdapterError
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import DeviceFault, Identity
-from conformance.tensors import from_ref, to_ref
+from conformance.tensors import equal_bits, from_ref, to_ref
 from conformance.workload import NamedValue
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def tell(asked: Asked) -> Told:
         for feeds in asked.datasets:
             given = {one.name: cast("Array", from_ref(one.value)).copy() for one in feeds}
             outputs = session.infer(dict(given))
-            inferences.append(InferenceSeen(outputs=[NamedValue(name, to_ref(value)) for name, value in outputs]))
+            sent = [NamedValue(name, to_ref(value)) for name, value in outputs]
+            changed = [one.name for one in feeds if not equal_bits(given[one.name], from_ref(one.value))]
+            inferences.append(InferenceSeen(outputs=sent, inputs_changed=changed))
         seen = SessionSeen(mode=mode.value, inputs=session.inputs, outputs=session.outputs, inferences=inferences)
         session.close()
         adapter.close()

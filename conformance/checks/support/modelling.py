@@ -8,7 +8,7 @@ import numpy as np
 
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.intervals import CONFIDENCE, lower_bound, upper_bound
-from conformance.checks.support.noise import bits_for, find_fault, signal_to_noise_db
+from conformance.checks.support.noise import bits_for, find_fault, find_type_fault, signal_to_noise_db
 from conformance.checks.support.running import fault_of
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import Judgement, Measurement, Outcome
@@ -29,13 +29,12 @@ FORMATS = (("float8e4m3", 4), ("bfloat16", 8), ("float16 or TF32", 11), ("float3
 """Formats with their significant bits, coarsest first."""
 
 
-def run_sequences(
-    device: Device, model: bytes, datasets: list[list[NamedValue]], count: int, outputs: list[str]
-) -> list[SessionSeen]:
+def run_sequences(device: Device, model: bytes, datasets: list[list[NamedValue]], count: int) -> list[SessionSeen]:
     """Run `count` sequences of requests turn by turn, each in a session of its own whose caches go from step to step.
 
-    Sessions are opened in the first mode that compiles; refusals of earlier modes are kept. Outputs that are caches are
-    told for the first and the last step only: what is wrong in between shows in the end.
+    In the end each session is asked the second step again, of the sequence beside its own where there is one, with the
+    cache of that time: a device that keeps a state of its own and ignores the cache that it is given answers something else.
+    Sessions are opened in the first mode that compiles; refusals of earlier modes are kept.
     """
     seen: list[SessionSeen] = []
     for mode in device.modes():
@@ -47,55 +46,48 @@ def run_sequences(
             seen.append(SessionSeen(mode=mode.value, fault=fault_of(error, "compile")))
             continue
         device.enter("run")
-        return [*seen, *_take_turns(device, sessions, mode, datasets, outputs)]
+        return [*seen, *_take_turns(device, sessions, mode, datasets)]
     return seen
 
 
 def _take_turns(
-    device: Device,
-    sessions: list[RuntimeSession],
-    mode: Mode,
-    datasets: list[list[NamedValue]],
-    outputs: list[str],
+    device: Device, sessions: list[RuntimeSession], mode: Mode, datasets: list[list[NamedValue]]
 ) -> list[SessionSeen]:
     steps = len(datasets) // len(sessions)
     past: list[dict[str, Array]] = [{} for _ in sessions]
+    early: list[dict[str, Array]] = [{} for _ in sessions]
     inferences: list[list[InferenceSeen]] = [[] for _ in sessions]
     for at in range(steps):
         for which, session in enumerate(sessions):
             if inferences[which] and inferences[which][-1].fault is not None:
                 continue
-            keeps_all = at in (0, steps - 1)
-            given = datasets[which * steps + at]
-            inferences[which].append(_step(device, session, given, past[which], outputs, keeps_all=keeps_all))
+            inferences[which].append(_step(device, session, datasets[which * steps + at], past[which]))
+            if at == 0:
+                early[which] = dict(past[which])
+    for which, session in enumerate(sessions if steps > 1 else ()):
+        if inferences[which][-1].fault is None:
+            source = (which + 1) % len(sessions)
+            inferences[which].append(_step(device, session, datasets[source * steps + 1], early[source]))
     return [_closed(session, mode, done) for session, done in zip(sessions, inferences, strict=True)]
 
 
-def _step(
-    device: Device,
-    session: RuntimeSession,
-    feeds: list[NamedValue],
-    past: dict[str, Array],
-    outputs: list[str],
-    *,
-    keeps_all: bool,
-) -> InferenceSeen:
+def _step(device: Device, session: RuntimeSession, feeds: list[NamedValue], past: dict[str, Array]) -> InferenceSeen:
     """Run one request; `past` holds the caches of the step before and gets those of this one."""
-    values = {one.name: device.fresh(one.value) for one in feeds} | past
+    device.enter("run")  # each request has the whole deadline
+    values = {one.name: device.fresh(one.value) for one in feeds} | {name: one.copy() for name, one in past.items()}
     given = dict(values)
     try:
         results = session.infer(given)
     except (RuntimeFault, Unavailable) as error:
         return InferenceSeen(fault=fault_of(error, "run"))
     changed = [one.name for one in feeds if not equal_bits(values[one.name], device.pristine(one.value))]
+    changed += [name for name, value in past.items() if not equal_bits(values[name], value)]
     for name, value in results:
         if name.startswith(CACHE) and isinstance(value, np.ndarray):
             past[past_of(name)] = value.copy()  # the device may use its own buffer again
-    told = results
-    if not keeps_all and [name for name, _ in results] == outputs:
-        told = [(name, value) for name, value in results if not name.startswith(CACHE)]
-    sent = [NamedValue(name, device.send(value)) for name, value in told]
-    return InferenceSeen(outputs=sent, inputs_changed=changed)
+    return InferenceSeen(
+        outputs=[NamedValue(name, device.send(value)) for name, value in results], inputs_changed=changed
+    )
 
 
 def _closed(session: RuntimeSession, mode: Mode, inferences: list[InferenceSeen]) -> SessionSeen:
@@ -128,7 +120,7 @@ def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Value
     worst, where = np.inf, ""
     for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):
         told = [name for name, _ in got]
-        if told not in (names, [name for name in names if not name.startswith(CACHE)] if at > 0 else names):
+        if told != names:
             return _fail("the outputs are not those of the model, in its order", ", ".join(told), ", ".join(names))
         references = dict(zip(names, wanted, strict=True))
         for name, actual in got:
@@ -168,17 +160,19 @@ def judge_accuracy(case: Case, values: list[Outputs], expected: list[list[Value]
     names: list[str] = case.params["outputs"]
     labels, reference = (np.asarray(one) for one in expected[0])
     task = find_task(case.params["task"])
+    kinds = {name: element_of(kind) for name, kind in case.params["types"].items()}
     right: list[Array] = []
     done = 0
     for at, got in enumerate(values):
         told = [name for name, _ in got]
         if told != names:
             return _fail("the outputs are not those of the model, in its order", ", ".join(told), ", ".join(names))
-        outputs = {
-            name: value.astype(np.float64)
-            for name, value in got
-            if isinstance(value, np.ndarray) and _is_numeric(value)
-        }
+        outputs = {}
+        for name, value in got:
+            wrong = find_type_fault(value, kinds[name])
+            if wrong or not isinstance(value, np.ndarray):
+                return _fail(f"{name} of inference {at}: {wrong}")
+            outputs[name] = value.astype(np.float64)
         batch = int(case.params["batch"])
         if len(outputs) != len(names) or any(one.ndim == 0 or one.shape[0] != batch for one in outputs.values()):
             return _fail(f"inference {at}: the outputs are no batch of {batch}")
@@ -211,10 +205,6 @@ def _weigh(right: Array, reference: Array, margin: float) -> Judgement:
         )
     reason = f"{told_so}: at least {lower:.2%}, the margin is {margin:.1%}"
     return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=told)
-
-
-def _is_numeric(value: Array) -> bool:
-    return value.dtype.kind not in "OUST"
 
 
 def element_of(kind: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GUARD = 64
 """Elements before and after a bound output that nobody may write to."""
+COLD = "files in the cache folder after the first session"
 UNWRITTEN = -77.0
 """What bound memory holds beforehand: no value that a probe computes."""
 
@@ -69,10 +70,12 @@ def fill_cache(bench: Bench) -> Observation:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     first, second = bench.models
-    sessions = [_run_each(bench, at, model, folder) for at, model in enumerate((first, first, second, first))]
-    files = sum(path.is_file() for path in folder.rglob("*"))
+    sessions, files = [], []
+    for at, model in enumerate((first, first, second, first)):
+        sessions.append(_run_each(bench, at, model, folder))
+        files.append(sum(path.is_file() for path in folder.rglob("*")))
     shutil.rmtree(folder, ignore_errors=True)
-    return Observation(sessions=sessions, facts={"files in the cache folder": files})
+    return Observation(sessions=sessions, facts={COLD: files[0], "files in the cache folder": files[-1]})
 
 
 def fix_dimension(dimensions: dict[str, int], bench: Bench) -> Observation:

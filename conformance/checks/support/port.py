@@ -6,12 +6,13 @@ crash. `judge` is pure: the same case, observation and expected values give the 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from conformance.adapters.runtime.port import Mode, RuntimeAdapter
     from conformance.observation import Observation, Seen
@@ -61,6 +62,8 @@ class Target(NamedTuple):
     """The serial number of the unit as the lab wrote it down; empty where it did not."""
     features: frozenset[str] = frozenset()
     """What the adapter says that the runtime offers beside plain runs, by `adapters.runtime.port.Feature`."""
+    unsayable: Mapping[str, str] = MappingProxyType({})
+    """Cases of must-reject that a built-in adapter has no way to ask, with the reason; empty for any other adapter."""
 
 
 class PlanContext(Protocol):
@@ -76,7 +79,11 @@ class PlanContext(Protocol):
         ...
 
     def significant_bits(self, name: str) -> int:
-        """Return the significant bits of the coarsest part of the precision declared for a floating-point type."""
+        """Return the significant bits of inputs or outputs of a floating-point type, whichever are fewer."""
+        ...
+
+    def accumulator_bits(self, name: str) -> int:
+        """Return the significant bits of sums in a floating-point type."""
         ...
 
     def demands(self, entry: Any) -> bool:
@@ -93,6 +100,10 @@ class PlanContext(Protocol):
 
     def probe_opset(self) -> int:
         """Return the opset for probe models: one that the device claims."""
+        ...
+
+    def why_unclaimed(self, operators: Sequence[str]) -> str:
+        """Return why float32 probes of these operators, at `probe_opset`, are not asked of the device; empty where they are."""
         ...
 
     def suite(self) -> Any:

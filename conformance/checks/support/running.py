@@ -51,7 +51,11 @@ def run_session(
         return SessionSeen(mode=mode.value, fault=fault_of(error, "compile"), compile_ns=time.perf_counter_ns() - begin)
     compile_ns = time.perf_counter_ns() - begin
     device.enter("run")
-    inferences = [infer_once(device, session, feeds) for feeds in datasets for _ in range(repeat)]
+    inferences: list[InferenceSeen] = []
+    for feeds in (one for one in datasets for _ in range(repeat)):
+        if inferences:
+            device.enter("run")  # each inference has the whole deadline
+        inferences.append(infer_once(device, session, feeds))
     faults: list[DeviceFault] = []
     witnesses: tuple[Witness, ...] = ()
     try:

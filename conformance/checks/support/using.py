@@ -9,9 +9,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
+
 from conformance.adapters.runtime.port import Mode, RuntimeFault, Unavailable
 from conformance.checks.support.running import fault_of, infer_once, run_on_device
-from conformance.observation import InferenceSeen, SessionSeen
+from conformance.checks.support.valuing import judge_values
+from conformance.observation import InferenceSeen, Seen, SessionSeen
+from conformance.records import Outcome
+from conformance.reference.probes import OLDEST, OPERATORS
 from conformance.tensors import equal_bits, to_ref
 from conformance.workload import NamedValue
 
@@ -19,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conformance.adapters.runtime.port import RuntimeSession
-    from conformance.checks.support.port import Device
-    from conformance.records import DeviceFault
+    from conformance.checks.support.port import Device, PlanContext
+    from conformance.observation import Observation
+    from conformance.records import DeviceFault, Judgement
     from conformance.tensors import Array, Value
 
 
@@ -28,6 +34,8 @@ Feeds: TypeAlias = list[NamedValue]
 Use: TypeAlias = "Callable[[Device, list[Feeds], list[RuntimeSession]], list[InferenceSeen]]"
 PER_THREAD = 8
 REPEATS = 50
+FIRST = "mode found"
+"""The fact which says that the first session is that of `find_mode`."""
 
 
 def name_values(inputs: dict[str, Array]) -> list[NamedValue]:
@@ -42,6 +50,36 @@ def find_mode(device: Device, model: bytes, datasets: list[Feeds]) -> tuple[Mode
     if seen[-1].fault is not None or any(one.fault for one in seen[-1].inferences):
         return None, seen
     return mode, seen
+
+
+def why_unasked(context: PlanContext, model: str) -> str:
+    """Return why a probe model is not asked of the device, by what it claims; empty where it is."""
+    if not context.claims_type("float32"):
+        return "profile does not declare float32, which the probes use"
+    unclaimed = context.why_unclaimed(OPERATORS[model])
+    oldest = OLDEST.get(model, 0)
+    if not unclaimed and context.probe_opset() < oldest:
+        return f"the probe needs opset {oldest}, which the profile does not declare"
+    return unclaimed
+
+
+def with_first(first: list[SessionSeen], seen: Observation) -> Observation:
+    """Put the inference by which `find_mode` found the mode before what was seen after it: it is judged too."""
+    return msgspec.structs.replace(seen, sessions=[first[-1], *seen.sessions], facts={**seen.facts, FIRST: True})
+
+
+def judge_first(seen: Seen, expected: list[list[Value]], names: list[str]) -> tuple[Judgement | None, Seen]:
+    """Return what is wrong with the inference of `find_mode`, None where nothing is, and what was seen after it."""
+    if not seen.observation.facts.get(FIRST):
+        return None, seen
+    sessions = seen.observation.sessions
+    facts = {name: value for name, value in seen.observation.facts.items() if name != FIRST}
+    rest = Seen(msgspec.structs.replace(seen.observation, sessions=sessions[1:], facts=facts), seen.values[1:])
+    judged = judge_values(sessions[0], seen.values[0], expected[:1], names=names, rtol=0.0, atol=0.0)
+    if judged.outcome is Outcome.PASS:
+        return None, rest
+    context = "; ".join(filter(None, ("the first run of all, before what the case is about", judged.context)))
+    return msgspec.structs.replace(judged, context=context), rest
 
 
 def with_sessions(
