@@ -12,8 +12,11 @@ import shutil
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 from conformance import __version__
 from conformance.errors import HarnessError, UsageError
@@ -37,6 +40,7 @@ from conformance.prepare import (
     target_of,
     waivers_of,
 )
+from conformance.profile.bench import Bench
 from conformance.records import Basis, Judgement, Outcome, Record, RunInfo, RunResult
 from conformance.tensors import unicode_only
 from conformance.verdict import apply_waivers, conclude
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from conformance.checks.support.port import Planned
     from conformance.execution.journal import Known
     from conformance.profile.loader import LoadedBench, LoadedProfile
+    from conformance.records import JournalState
 
 RUNS_FOLDER = "conformance-runs"
 SCRATCH = "scratch"
@@ -127,6 +132,7 @@ class Run:
         scratch = (
             self.folder.resolve() / f"{SCRATCH}-{secrets.token_hex(4)}"
         )  # ours alone, whoever else uses the folder
+        self._scratch = scratch
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         launch = make_launch(self.loaded, self._bench, scratch)
         stack.callback(os.close, launch.inputs_fd)
@@ -151,14 +157,20 @@ class Run:
 
     def _hold_answers(self) -> None:
         """Compute, or read, what reference models should answer before any device is open; told while it takes time."""
-        waiting = [one for one in self.plan.cases if one.inputs is not None and one.expected is not None]
-        told = time.monotonic()
-        for at, planned in enumerate(waiting):
-            if time.monotonic() - told > TELL_S:
-                told = time.monotonic()
-                self._display.note(f"first run with these models, computing references: {at}/{len(waiting)}")
-            if planned.expected is not None:
-                planned.expected()
+        total = sum(one.inputs is not None for one in self.plan.cases)
+        told, done = time.monotonic(), 0
+        cases = []
+        for planned in self.plan.cases:
+            one = planned
+            if one.inputs is not None and one.expected is not None:
+                if time.monotonic() - told > TELL_S:
+                    told = time.monotonic()
+                    self._display.note(f"first run with these models, computing references: {done}/{total}")
+                # Held from here on: a child runs as the same user and could rewrite the cache that they came from.
+                one = one._replace(expected=partial(list, one.expected()))
+                done += 1
+            cases.append(one)
+        self.plan = self.plan._replace(cases=cases)
 
     def choose(self, ids: Collection[str], selection: str) -> None:
         """Run only these cases: the run is a partial one, and `selection` says who chose."""
@@ -194,14 +206,19 @@ class Run:
             raise HarnessError("a run was asked for its stamp before it was run")
         finished = datetime.now(UTC)
         given = (self._request, self.loaded, self._bench, self.plan, self._crew, self._known)
-        return _info(*given, finished, self.cause, self._pool.host)
+        state = msgspec.structs.replace(self._journal.state, unclosed=self._known.unclosed)
+        return _info(*given, finished, self.cause, self._pool.host, state)
 
     def records(self) -> Generator[Record, None, None]:
         """Run the plan and yield records in the order in which cases end; Ctrl-C and SIGTERM end it early and quietly."""
         plan, display, profile = self.plan, self._display, self.loaded.profile
-        journal, self._known = open_run(self.folder, _run_line(plan, self.loaded), resume=self._request.resume)
+        line = _run_line(plan, self.loaded, self._bench)
+        journal, self._known = open_run(self.folder, line, resume=self._request.resume)
         with ExitStack() as stack:
             stack.callback(journal.close)
+            self._journal = journal
+            if self._request.resume:
+                _remove_stale(self.folder, self._scratch)
             self._records = dict(self._known.records)
             self._check_known()
             gc.freeze()  # the plan stays as it is to the end: no collection needs to walk it
@@ -213,7 +230,7 @@ class Run:
                 display.note(f"resumed: {len(self._records)} of {len(plan.cases)} cases have their record already")
             crew = self._crew = Crew(self._pool, journal, display, self._workers)
             known, budget = self._known, self._bench.bench.bench.crash_budget if self._bench is not None else None
-            crew.restore(known.attempts, known.identity, known.versions)
+            crew.restore(known.attempts, known.identity, known.versions, known.host)
             crew.equip(commands_of(self._bench), budget, known.hooks, known.crashes)
             try:
                 for record in crew.run([one for one in plan.cases if one.case.id not in self._records]):
@@ -225,6 +242,7 @@ class Run:
                 self._interrupts.settle()
                 self._records |= crew.kept
                 self.cause = self.cause or crew.lost
+            journal.end(datetime.now(UTC).isoformat(timespec="milliseconds"), self.cause)
 
     def _check_known(self) -> None:
         """Refuse records that are not those of the plan: then the journal is not this run's, or was edited."""
@@ -288,7 +306,15 @@ def _name_folder(request: Request, loaded: LoadedProfile) -> Path:
     return base / f"{name}-{stamp}-{secrets.token_hex(2)}"
 
 
-def _run_line(plan: planning.Plan, loaded: LoadedProfile) -> RunLine:
+def _remove_stale(folder: Path, own: Path) -> None:
+    """Remove what runs that were killed left; the caller holds the folder's journal, so none of them is at work."""
+    for path in folder.glob(f"{SCRATCH}-{'[0-9a-f]' * 8}"):
+        if path.name != own.name:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _run_line(plan: planning.Plan, loaded: LoadedProfile, bench: LoadedBench | None) -> RunLine:
+    lab = bench.bench.bench if bench is not None else Bench()
     return RunLine(
         run_id=secrets.token_hex(8),
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -296,6 +322,7 @@ def _run_line(plan: planning.Plan, loaded: LoadedProfile) -> RunLine:
         plan_digest=plan.digest,
         profile_digest=loaded.digest,
         planned=len(plan.cases),
+        bench_digest=lab.digest(str(bench.python or "") if bench is not None else ""),
     )
 
 
@@ -313,6 +340,7 @@ def _info(
     finished_at: datetime,
     cause: str,
     device_host: dict[str, str],
+    journal: JournalState,
 ) -> RunInfo:
     device, head = loaded.profile.device, loaded.category.category
     return RunInfo(
@@ -335,6 +363,7 @@ def _info(
         host=describe_host(),
         device_host=device_host,
         hooks=tuple(crew.hooks),
+        journal=journal,
         versions={"conformance": __version__, **crew.versions},
         bench=bench.bench.bench.settings() if bench is not None else {},
         bench_file=unicode_only(request.bench or ""),

@@ -232,7 +232,7 @@ class RequirementResult(msgspec.Struct, frozen=True, kw_only=True):
     """Why it applied, or why not."""
     result: OutcomeClass
     reason: str = ""
-    """For anything but met: the first cause."""
+    """For anything but met: the first cause; for met: what the cases do not reach, where that is known."""
     counts: dict[str, int] = {}
 
 
@@ -343,6 +343,17 @@ class HookUse(msgspec.Struct, frozen=True, kw_only=True):
     """The end of what it printed."""
 
 
+class JournalState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the journal had come when the result was made: `--resume` refuses one whose lines are fewer or others."""
+
+    lines: int
+    records: int
+    chain: str
+    """The digest of the last line over itself and all before it."""
+    unclosed: int = 0
+    """How many sessions before the last left no closing line: they were killed, or the journal's end was taken out."""
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The stamp of a run: what was tested, with what, where and when."""
 
@@ -379,6 +390,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the device's host said of itself where that is not the harness's own; empty where it is."""
     hooks: tuple[HookUse, ...] = ()
     """Each use of the lab's reset and power cycle, in order."""
+    journal: JournalState | None = None
+    """How far the journal had come."""
     interrupted: str = ""
     """Why the run stopped early, empty when it did not."""
     pinned: tuple[tuple[str, str], ...] = ()

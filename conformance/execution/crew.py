@@ -15,7 +15,7 @@ import msgspec
 from conformance.errors import UsageError
 from conformance.execution.blame import settle
 from conformance.execution.hooks import Commands, Recovery
-from conformance.execution.journal import AttemptLine, HookLine, OpenedLine, RecordLine, StartedLine
+from conformance.execution.journal import FAULTS, AttemptLine, HookLine, OpenedLine, RecordLine, StartedLine
 from conformance.execution.judging import (
     digest_outputs,
     judge_observation,
@@ -98,8 +98,10 @@ class Crew:
         attempts: dict[str, list[Attempt]],
         identity: Identity | None = None,
         versions: dict[str, str] | None = None,
+        host: dict[str, str] | None = None,
     ) -> None:
-        """Take over what a run that is being resumed knows: attempts, and who the device was."""
+        """Take over what a run that is being resumed knows: attempts, who the device was, and on which host."""
+        self._pool.host = dict(host or {})
         self._attempts = {case: list(known) for case, known in attempts.items()}
         self.identity, self.versions = identity, dict(versions or {})
         self._is_resumed = identity is not None
@@ -107,7 +109,7 @@ class Crew:
     def equip(
         self, commands: Commands, crash_budget: int | None, used: tuple[HookUse, ...] = (), crashes: int = 0
     ) -> None:
-        """Take what the lab gives: commands that bring the device back, and how many crashes it pays for.
+        """Take what the lab gives: commands that bring the device back, and how many crashes and time-outs it pays for.
 
         `used` and `crashes` are those of a run that is being resumed.
         """
@@ -213,7 +215,8 @@ class Crew:
         self._on_host_cpu = self._pool.opens_early = event.runs_on_host_cpu
         if self.identity is None:
             self.identity, self.versions = event.identity, event.versions
-            self._journal.write(OpenedLine(identity=event.identity, versions=event.versions))
+            told = OpenedLine(identity=event.identity, versions=event.versions, host=self._pool.host)
+            self._journal.write(told)
             return
         differs = _differences(self.identity, event.identity)
         if differs and self._is_resumed:
@@ -225,6 +228,11 @@ class Crew:
 
     def _take_not_opened(self, event: NotOpened, queue: deque[Task]) -> Iterator[Record]:
         """A device that is not there is NOT_RUN; one that refuses, crashes or hangs at open is not met, on one case."""
+        if event.kind == "another-host":
+            if self._is_resumed:
+                raise UsageError(f"cannot be resumed, the device is on another host: {event.message}; start a new run")
+            yield from self._settle_repeats(queue)
+            raise DeviceLost(f"the host that answers now is not the one that answered first: {event.message}")
         is_fault = event.attempt is not None and event.attempt.outcome is not Outcome.ERROR
         if (is_fault or self._recovery.was_tried) and self._recovery.has_more:
             if event.attempt is not None:
@@ -310,7 +318,7 @@ class Crew:
             self._timeouts += 1
         elif attempt.outcome is Outcome.CRASH:
             self._crashes_in_row += 1
-            self._crashes += not _is_unclaimed(task)
+        self._crashes += attempt.outcome in FAULTS and not _is_unclaimed(task)
         judged = settle(attempts, None)
         if _is_unclaimed(task):
             judged = Judgement(outcome=attempt.outcome, reason=attempt.detail)
@@ -337,7 +345,7 @@ class Crew:
             raise DeviceLost(f"the device was given up after {count}, first cause: {self._first_cause()}")
         if self._crash_budget is not None and self._crashes > self._crash_budget and not _is_unclaimed(task):
             yield from self._settle_repeats(deque())
-            told = f"{self._crashes} crashes are more than crash_budget allows, which is {self._crash_budget}"
+            told = f"{self._crashes} crashes and time-outs are more than crash_budget allows: {self._crash_budget}"
             raise DeviceLost(f"{told}; first cause: {self._first_cause()}")
         if attempt.outcome is not Outcome.ERROR:
             yield from self._bring_back(task.id, attempt.detail, deque())

@@ -2,12 +2,14 @@
 
 A case is marked started before it runs; its record is written when it ends. A line is one `write`, so it survives `kill -9`;
 lines are flushed to the disk about once a second, so a power cut loses at most the last second. A torn last line is dropped.
-Each line carries a digest over itself and all before it: one that was edited or taken out is noticed. That is no signature:
-who can write the file can compute the chain anew.
+Each line carries a digest over itself and all before it: one that was edited, or taken out before others, is noticed. That
+is no signature: who can write the file can compute the chain anew. Lines missing at the end look like a kill; only a
+`run.json` that was written later, which holds how far the journal had come, shows that they are missing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import time
@@ -17,13 +19,17 @@ import msgspec
 
 from conformance.errors import HarnessError, UsageError
 from conformance.paths import read_file
-from conformance.records import Attempt, HookUse, Identity, Outcome, Record
+from conformance.records import Attempt, Basis, HookUse, Identity, JournalState, Outcome, Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "journal.jsonl"
+RESULT_NAME = "run.json"
+"""Beside the journal, once a run has ended: it says how far the journal had come by then."""
 SYNC_EVERY_S = 1.0
+FAULTS = (Outcome.CRASH, Outcome.TIMEOUT)
+"""What counts for the crash budget: either costs a reset."""
 
 
 class RunLine(msgspec.Struct, tag="run", frozen=True, kw_only=True):
@@ -35,6 +41,8 @@ class RunLine(msgspec.Struct, tag="run", frozen=True, kw_only=True):
     plan_digest: str
     profile_digest: str
     planned: int
+    bench_digest: str = ""
+    """Of what the bench file says about the unit, its host, the interpreter, the environment and the server."""
 
 
 class ResumeLine(msgspec.Struct, tag="resume", frozen=True, kw_only=True):
@@ -48,6 +56,8 @@ class OpenedLine(msgspec.Struct, tag="opened", frozen=True, kw_only=True):
 
     identity: Identity
     versions: dict[str, str]
+    host: dict[str, str] = {}
+    """What the device's host said of itself, where that is another one."""
 
 
 class StartedLine(msgspec.Struct, tag="started", frozen=True, kw_only=True):
@@ -77,7 +87,17 @@ class RecordLine(msgspec.Struct, tag="record", frozen=True, kw_only=True):
     record: Record
 
 
-Line = RunLine | ResumeLine | OpenedLine | StartedLine | AttemptLine | HookLine | RecordLine
+class EndLine(msgspec.Struct, tag="end", frozen=True, kw_only=True):
+    """The run ended by itself or was interrupted, and was not killed. Its own place in the chain closes all before it."""
+
+    at: str
+    records: int
+    """How many cases have their record."""
+    cause: str = ""
+    """Why not everything was reached; empty where it was."""
+
+
+Line = RunLine | ResumeLine | OpenedLine | StartedLine | AttemptLine | HookLine | RecordLine | EndLine
 CHAIN = b',"chain":"'
 _DIGEST = 16
 _ENCODER = msgspec.json.Encoder()
@@ -90,24 +110,64 @@ def linked(before: bytes, body: bytes) -> tuple[bytes, bytes]:
     return body[:-1] + CHAIN + chain.hex().encode() + b'"}\n', chain
 
 
-def follow(lines: list[bytes], path: Path) -> bytes:
-    """Return the chain after lines that all stand where they were written; UsageError with the number of the first that does not."""
-    chain = b""
+def follow(lines: list[bytes], path: Path) -> list[bytes]:
+    """Return the chain after each of some lines that all stand where they were written; UsageError with the number of the
+    first that does not.
+    """
+    chain, found = b"", []
     for number, line in enumerate(lines, start=1):
         body, _, _ = line.rpartition(CHAIN)
         whole, chain = linked(chain, body + b"}")
         if whole != line + b"\n":
             what = "was changed after it was written, or one before it was taken out"
             raise UsageError(f"{path}:{number}:1: this line {what}; start a new run")
-    return chain
+        found.append(chain)
+    return found
+
+
+class _ResultInfo(msgspec.Struct):
+    run_id: str
+    journal: JournalState | None = None
+
+
+class _Result(msgspec.Struct):
+    """What the journal needs to know of a `run.json`."""
+
+    info: _ResultInfo
+
+
+def compare(folder: Path, lines: list[Line], chains: list[bytes]) -> None:
+    """Compare a journal with the `run.json` of its folder, where there is one; UsageError where lines are missing or others."""
+    path = folder / RESULT_NAME
+    try:
+        info = msgspec.json.decode(read_file(path), type=_Result).info
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; start a new run") from error
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path}: this is no result of a run: {error}; start a new run") from error
+    if isinstance(lines[0], RunLine) and info.run_id != lines[0].run_id:
+        raise UsageError(f"{path}: this is the result of another run than {FILE_NAME} beside it; start a new run")
+    state = info.journal
+    if state is None:
+        return
+    records = sum(isinstance(line, RecordLine) for line in lines[: state.lines])
+    if len(chains) < state.lines:
+        told = f"has {len(chains)} lines, and had {state.lines} with {state.records} records when {RESULT_NAME} was written"
+        raise UsageError(f"{folder / FILE_NAME}: {told}: its end was taken out; start a new run")
+    if state.lines < 1 or records != state.records or chains[state.lines - 1].hex() != state.chain:
+        raise UsageError(
+            f"{folder / FILE_NAME}: is not the journal that {RESULT_NAME} was written for; start a new run"
+        )
 
 
 class Journal:
     """An open journal. Use `create` or `resume`."""
 
-    def __init__(self, path: Path, fd: int, chain: bytes = b"") -> None:
+    def __init__(self, path: Path, fd: int, chain: bytes = b"", lines: int = 0, records: int = 0) -> None:
         self.path = path
-        self._chain = chain
+        self._chain, self._lines, self._records = chain, lines, records
         self._fd = fd
         self._synced = time.monotonic()
         self._dirty = False
@@ -122,6 +182,7 @@ class Journal:
             raise UsageError(f"{path} exists already: continue that run with --resume, or give another --out") from None
         except OSError as error:
             raise HarnessError(f"{path}: cannot be written: {error.strerror}") from error
+        _hold(fd, path)
         journal = cls(path, fd)
         journal.write(first)
         journal.sync()
@@ -145,13 +206,29 @@ class Journal:
                 raise UsageError(f"{path}:{number}:1: not a journal line: {error}") from error
         if not lines or not isinstance(lines[0], RunLine):
             raise UsageError(f"{path}:1:1: the journal does not begin with its run line; start a new run")
-        chain = follow(texts, path)
+        chains = follow(texts, path)
+        compare(folder, lines, chains)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
-            os.ftruncate(fd, len(whole))
         except OSError as error:
             raise UsageError(f"{path}: cannot be continued: {error.strerror}") from error
-        return cls(path, fd, chain), lines
+        _hold(fd, path, len(data))
+        try:
+            os.ftruncate(fd, len(whole))
+        except OSError as error:
+            os.close(fd)
+            raise UsageError(f"{path}: cannot be continued: {error.strerror}") from error
+        records = sum(isinstance(line, RecordLine) for line in lines)
+        return cls(path, fd, chains[-1], len(lines), records), lines
+
+    @property
+    def state(self) -> JournalState:
+        """How far the journal has come."""
+        return JournalState(lines=self._lines, records=self._records, chain=self._chain.hex())
+
+    def end(self, at: str, cause: str) -> None:
+        """Close the run with its last line."""
+        self.write(EndLine(at=at, records=self._records, cause=cause))
 
     def write(self, line: Line) -> None:
         """Append one line; HarnessError where the disk refuses."""
@@ -170,6 +247,8 @@ class Journal:
                 f"{self.path}: the disk is full; nothing before this line is lost: free space, then --resume"
             )
         self._chain = chain
+        self._lines += 1
+        self._records += isinstance(line, RecordLine)
         self._dirty = True
 
     def tick(self) -> None:
@@ -190,6 +269,21 @@ class Journal:
         """Flush and close."""
         self.sync()
         os.close(self._fd)
+
+
+def _hold(fd: int, path: Path, size: int | None = None) -> None:
+    """Take the journal for this process alone; UsageError where another run writes it, or wrote it since it was `size` long."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        is_taken = True
+    except OSError:  # a file system without locks: the device's lock still holds
+        is_taken = False
+    else:
+        is_taken = size is not None and os.fstat(fd).st_size != size
+    if is_taken:
+        os.close(fd)
+        raise UsageError(f"{path}: another run is writing this journal: wait for it to end, or give another --out")
 
 
 def finished(lines: list[Line]) -> dict[str, Record]:
@@ -215,7 +309,10 @@ class Known(msgspec.Struct, frozen=True):
     versions: dict[str, str] = {}
     hooks: tuple[HookUse, ...] = ()
     crashes: int = 0
-    """Attempts that ended in CRASH, of cases with and without a record."""
+    """Attempts of claimed cases that ended in CRASH or TIMEOUT, of cases with and without a record."""
+    host: dict[str, str] = {}
+    unclosed: int = 0
+    """How many of the sessions before this one left no closing line: they were killed, or the end was taken out."""
 
 
 def open_run(folder: Path, now: RunLine, *, resume: bool) -> tuple[Journal, Known]:
@@ -223,34 +320,52 @@ def open_run(folder: Path, now: RunLine, *, resume: bool) -> tuple[Journal, Know
     if not resume:
         return Journal.create(folder, now), Known(now)
     journal, lines = Journal.resume(folder)
+    try:
+        known = _known(folder, lines, now)
+    except UsageError:
+        journal.close()
+        raise
+    journal.write(ResumeLine(at=now.started))
+    return journal, known
+
+
+def _known(folder: Path, lines: list[Line], now: RunLine) -> Known:
     first = next(line for line in lines if isinstance(line, RunLine))
     for what, then, current in (
         ("version of the harness", first.harness_version, now.harness_version),
         ("profile", first.profile_digest, now.profile_digest),
         ("plan (level, selection or suite)", first.plan_digest, now.plan_digest),
+        ("bench file (unit, host, interpreter, environment or server)", first.bench_digest, now.bench_digest),
     ):
         if then != current:
-            journal.close()
             raise UsageError(f"{folder}: cannot be resumed, the {what} has changed since; start a new run")
     records = finished(lines)
     attempts: dict[str, list[Attempt]] = {}
     for line in lines:
         if isinstance(line, AttemptLine) and line.case not in records:
             attempts.setdefault(line.case, []).append(line.attempt)
-    journal.write(ResumeLine(at=now.started))
     resumed = 1 + sum(isinstance(line, ResumeLine) for line in lines)
     opened = next((line for line in lines if isinstance(line, OpenedLine)), None)
+    unclaimed = {case for case, record in records.items() if record.basis is Basis.UNCLAIMED}
+    faults = [line for line in lines if isinstance(line, AttemptLine) and line.attempt.outcome in FAULTS]
+    ends = [before for before, line in zip(lines, [*lines[1:], None], strict=True) if _begins(line)]
     known = Known(
         first,
         resumed,
         records,
         attempts,
         hooks=tuple(line.use for line in lines if isinstance(line, HookLine)),
-        crashes=sum(isinstance(line, AttemptLine) and line.attempt.outcome is Outcome.CRASH for line in lines),
+        crashes=sum(line.case not in unclaimed for line in faults),
+        unclosed=sum(not isinstance(line, EndLine) for line in ends),
     )
     if opened is not None:
-        known = msgspec.structs.replace(known, identity=opened.identity, versions=opened.versions)
-    return journal, known
+        known = msgspec.structs.replace(known, identity=opened.identity, versions=opened.versions, host=opened.host)
+    return known
+
+
+def _begins(line: Line | None) -> bool:
+    """Whether a session begins with this line, the one that is about to begin included."""
+    return line is None or isinstance(line, ResumeLine)
 
 
 def plain(line: Line) -> Any:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Stores = Callable[[int], dict[str, memoryview]]
 
 
+ABOUT_VALUES = frozenset({"worst_error", "signal_to_noise", "lost_share_upper_99", "worst_answer_error"})
+"""Measurements by which a check says that the values are right, wherever they were computed."""
+
+
 def judge_observation(planned: Planned, observation: Observation, stores: Stores) -> Judgement:
     """Return the check's judgement; ERROR where a host precondition was missing or the judging itself failed.
 
@@ -164,5 +168,5 @@ def observed_word(judgement: Judgement, observation: Observation) -> str:
     session = observation.sessions[-1] if observation.sessions else None
     if session is None or session.fault is not None or any(i.fault is not None for i in session.inferences):
         return "rejects"
-    has_right_values = any(one.name == "worst_error" and one.met for one in judgement.measurements)
+    has_right_values = any(one.name in ABOUT_VALUES and one.met for one in judgement.measurements)
     return "elsewhere" if has_right_values else "differs"

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from conformance.records import Attempt
 
 HEARTBEAT_S = 0.25
+SAME_HOST = ("name", "id", "system", "machine")
+"""What a host may not change while it holds the device. A reset may restart it: that changes none of these."""
 IDLE_ENDS = 3
 """How often in a row a child may end between two cases before the device counts as one that does not stay open."""
 START_S = 60.0
@@ -235,10 +237,7 @@ class Pool:
         if isinstance(message, protocol.Phase):
             slot.take_phase(message)
         elif isinstance(message, protocol.Hello) and slot.state == "starting":
-            slot.versions = message.versions
-            if isinstance(slot.worker, RemoteWorker):
-                self.host = slot.worker.host
-            slot.state, slot.kill_at = "ready", float("inf")
+            yield from self._take_hello(slot, message)
         elif isinstance(message, protocol.Opened) and slot.state == "opening":
             slot.state, slot.kill_at = "idle", float("inf")
             yield Opened(message.identity, slot.versions, message.runs_on_host_cpu, message.has_witness)
@@ -264,6 +263,17 @@ class Pool:
             yield Observed(task, slot.worker, message.observation, wall, message.peak_rss_kb, overtime)
         else:
             yield from self._broken_protocol(slot, "an answer that nobody waits for")
+
+    def _take_hello(self, slot: Slot, message: protocol.Hello) -> Iterator[Event]:
+        slot.versions = message.versions
+        if isinstance(slot.worker, RemoteWorker):
+            differs = host_differences(self.host, slot.worker.host)
+            if differs:
+                self.stop(slot)
+                yield NotOpened("another-host", differs)
+                return
+            self.host = self.host or dict(slot.worker.host)
+        slot.state, slot.kill_at = "ready", float("inf")
 
     def let_go(self) -> None:
         """End every child, since the device is about to go; what they were at goes back to the front of the queue."""
@@ -366,6 +376,14 @@ class Pool:
             yield NotOpened("fault", attempt.detail, attempt)
         elif state == "busy" and task is not None:
             yield Faulted(task, slot.worker, attempt, time.monotonic() - slot.began)
+
+
+def host_differences(first: dict[str, str], now: dict[str, str]) -> str:
+    """Return in what a host differs from the one that answered first, empty where in nothing or where none has answered."""
+    if not first:
+        return ""
+    told = [(name, first.get(name, ""), now.get(name, "")) for name in SAME_HOST]
+    return ", ".join(f"{name} was '{was}' and is '{seen}'" for name, was, seen in told if was != seen)
 
 
 def _may_wait(task: Task | None) -> bool:

@@ -46,8 +46,8 @@ class Opened(NamedTuple):
 
 
 class NotOpened(NamedTuple):
-    """A child could not bind the device: `kind` is of `protocol.Refused`, `fault` with an attempt, or `unreachable` where
-    the device's host was not reached at all."""
+    """A child could not bind the device: `kind` is of `protocol.Refused`, `fault` with an attempt, `unreachable` where the
+    device's host was not reached at all, or `another-host` where another one answered than at first."""
 
     kind: str
     message: str

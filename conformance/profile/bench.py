@@ -1,5 +1,7 @@
 """The bench file: what the lab adds to a run, and the waivers that it answers for."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from datetime import date
@@ -123,7 +125,8 @@ class Bench(Strict):
     """The inference server under test, for profiles whose runtime needs one."""
     hooks: Hooks | None = None
     crash_budget: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """Crashes and time-outs of claimed cases beyond which the run stops; left out, the harness's own limits alone count."""
+    """Crashes and time-outs of claimed cases, repeats included, beyond which the run stops; left out, the harness's own limits
+    alone count."""
 
     def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """What belongs to another host is named together with it."""
@@ -136,8 +139,20 @@ class Bench(Strict):
                 if getattr(self, name) is not None:
                     yield (name,), f"'{name}' is for transport: ssh, and the transport is {self.transport}"
 
+    def digest(self, python: str = "") -> str:
+        """Return a digest of what decides which device is tested and how: a resumed run has to have the same.
+
+        `python` is the interpreter's absolute path. Who runs it, hooks, workers and the crash budget may change.
+        """
+        given = self.model_dump(mode="json", include=set(_DECIDES), exclude_none=True)
+        if python:
+            given["python"] = python
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+
     def settings(self) -> dict[str, str]:
-        """Return what was given as texts, for the stamp of the run; values of `env` stay out, they may be secret."""
+        """Return what was given as texts, for the stamp of the run. Values of `env` and words of hooks stay out: they may
+        be secret.
+        """
         given: dict[str, Any] = self.model_dump(exclude_none=True)
         if "env" in given:
             given["env"] = ", ".join(sorted(given["env"]))
@@ -148,6 +163,9 @@ class Bench(Strict):
         if self.hooks is not None:
             given["hooks"] = self.hooks.told()
         return {name: str(value) for name, value in given.items()}
+
+
+_DECIDES = ("unit_serial", "transport", "ssh", "python", "workdir", "env", "server")
 
 
 class Waiver(Strict):

@@ -1,7 +1,9 @@
 """What a bench file says of the lab's machines: the host that holds the device, and commands that bring it back."""
 
+import hashlib
+import json
 import re
-import shlex
+from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -65,7 +67,9 @@ class Ssh(Strict):
 
 
 class Hooks(Strict):
-    """Commands of the lab that bring a device back. Lists of words: no shell reads them."""
+    """Commands of the lab that bring a device back. Lists of words: no shell reads them. A secret does not belong into
+    them but into a file or a variable that the command reads: the host's process list shows words to everybody.
+    """
 
     reset: Command | None = None
     """After a crash or a time-out."""
@@ -77,6 +81,11 @@ class Hooks(Strict):
     """How long a command may take."""
 
     def told(self) -> str:
-        """Return the commands in one line."""
+        """Return the commands in one line, to be published: each program's name, and a digest of its words."""
         given = (("reset", self.reset), ("power_cycle", self.power_cycle))
-        return "; ".join(f"{name}: {shlex.join(words)}" for name, words in given if words)
+        return "; ".join(f"{name}: {_told(words)}" for name, words in given if words)
+
+
+def _told(words: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+    return f"{PurePosixPath(words[0]).name or words[0]} (words: sha256 {digest[:16]})"

@@ -86,14 +86,19 @@ def test_attempts_of_the_run_before_count(stage: Stage, case: Make) -> None:
 
 
 def test_several_workers_share_the_operators(stage: Stage, case: Make) -> None:
-    stage.deadlines = protocol.Deadlines(open_s=5, compile_s=5, run_s=5)
+    # Each child keeps its first operator until three children have one: nobody can take them all.
+    stage.deadlines = protocol.Deadlines(open_s=60, compile_s=60, run_s=60)
     stage.child(
         """
         begin()
+        here = os.environ["STATE"] + "-operators"
+        os.makedirs(here, exist_ok=True)
         while True:
             asked = hear()
             if isinstance(asked, protocol.Close): sys.exit(0)
-            time.sleep(0.15)
+            if asked.case.check == "operators":
+                open(f"{here}/{os.getpid()}", "w").close()
+                while len(os.listdir(here)) < 3: time.sleep(0.005)
             say(observed(asked))
         """
     )

@@ -243,7 +243,9 @@ def test_beyond_the_crash_budget_the_run_stops(stage: Stage, case: Make, budget:
 
     assert {record.outcome for record in records} == {Outcome.CRASH}
     assert len(records) >= reached
-    assert f"{budget + 1} crashes are more than crash_budget allows, which is {budget}; first cause: " in stage.lost
+    assert (
+        f"{budget + 1} crashes and time-outs are more than crash_budget allows: {budget}; first cause: " in stage.lost
+    )
     assert "the child died of SIGABRT" in stage.lost
 
 
@@ -252,4 +254,13 @@ def test_crashes_before_an_interruption_count_for_the_budget(stage: Stage, case:
     stage.equip(Commands(), 5, crashes=5)
     stage.run([case("a")])
 
-    assert "6 crashes are more than crash_budget allows" in stage.lost
+    assert "6 crashes and time-outs are more than crash_budget allows: 5" in stage.lost
+
+
+def test_time_outs_count_for_the_crash_budget(stage: Stage, case: Make) -> None:
+    stage.child("begin(); hear(); time.sleep(60)")
+    stage.equip(Commands(), 1)
+    records = stage.run([case(name) for name in "ab"])
+
+    assert {record.outcome for record in records} == {Outcome.TIMEOUT}
+    assert "2 crashes and time-outs are more than crash_budget allows: 1; first cause: " in stage.lost

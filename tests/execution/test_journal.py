@@ -17,6 +17,8 @@ from conformance.execution import journal
 from conformance.execution.journal import (
     FILE_NAME,
     AttemptLine,
+    EndLine,
+    HookLine,
     Journal,
     OpenedLine,
     RecordLine,
@@ -24,7 +26,7 @@ from conformance.execution.journal import (
     RunLine,
     StartedLine,
 )
-from conformance.records import Attempt, Identity, Outcome, Record
+from conformance.records import Attempt, Basis, HookUse, Identity, JournalState, Outcome, Record
 
 FIRST = RunLine(
     run_id="r", started="2026-04-28T00:00:00Z", harness_version="0", plan_digest="p", profile_digest="d", planned=2
@@ -36,6 +38,7 @@ def record(case: str) -> Record:
 
 
 def write(folder: Path, *lines: journal.Line) -> Path:
+    """Write a journal without a closing line, as a run that was killed leaves it."""
     kept = Journal.create(folder, FIRST)
     for line in lines:
         kept.write(line)
@@ -48,7 +51,9 @@ EVERY: list[journal.Line] = [
     OpenedLine(identity=Identity(runtime="r", runtime_version="1", provider="P"), versions={"python": "3"}),
     StartedLine(case="a/b/ü", worker=1, attempt=1),
     AttemptLine(case="a/b/ü", attempt=Attempt(outcome=Outcome.CRASH, detail="died\nwith \u2028 odd \x00 characters")),
+    HookLine(use=HookUse(at="t", hook="reset", case="a/b/ü", why="died", exit_code=0, seconds=1.0)),
     RecordLine(record=record("a/b/ü")),
+    EndLine(at="2026-04-28T00:00:02Z", records=1),
 ]
 
 
@@ -199,7 +204,7 @@ def test_a_run_knows_what_its_journal_knows(tmp_path: Path) -> None:
 
 def test_a_run_that_is_new_or_never_opened_a_device_knows_none(tmp_path: Path) -> None:
     assert opened_run(tmp_path, resume=False) == journal.Known(FIRST)
-    assert opened_run(tmp_path) == journal.Known(FIRST, resumed=1, records={}, attempts={})
+    assert opened_run(tmp_path) == journal.Known(FIRST, resumed=1, records={}, attempts={}, unclosed=1)
     with pytest.raises(UsageError, match="exists already"):
         opened_run(tmp_path, resume=False)
 
@@ -210,6 +215,7 @@ def test_a_run_that_is_new_or_never_opened_a_device_knows_none(tmp_path: Path) -
         ({"harness_version": "1"}, "version of the harness"),
         ({"profile_digest": "e"}, "profile"),
         ({"plan_digest": "q"}, "plan \\(level, selection or suite\\)"),
+        ({"bench_digest": "b"}, "bench file \\(unit, host, interpreter, environment or server\\)"),
     ],
 )
 def test_another_run_is_not_continued(tmp_path: Path, changes: dict[str, str], what: str) -> None:
@@ -296,3 +302,171 @@ def test_the_chain_goes_on_where_a_torn_line_was_cut_off(tmp_path: Path) -> None
         again.close()
 
     assert len(lines) == 3
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+def ended(folder: Path, *, result: bool = True) -> Path:
+    """Write a journal of two records that was closed, and the result beside it; return the journal's path."""
+    kept = Journal.create(folder, FIRST)
+    for case in "ab":
+        kept.write(StartedLine(case=case, worker=0, attempt=1))
+        kept.write(RecordLine(record=record(case)))
+    kept.end("later", "")
+    kept.close()
+    if result:
+        say_result(folder, kept.state)
+    return kept.path
+
+
+def say_result(folder: Path, state: JournalState | None, run_id: str = "r") -> None:
+    info = {"run_id": run_id, "journal": msgspec.to_builtins(state), "level": "full"}
+    (folder / journal.RESULT_NAME).write_text(json.dumps({"schema_version": 1, "info": info}), encoding="utf-8")
+
+
+def cut(path: Path, lines: int) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-lines]))
+
+
+def test_a_run_that_ended_is_closed_by_a_line_that_counts_its_records(tmp_path: Path) -> None:
+    path = ended(tmp_path)
+    _, lines = Journal.resume(tmp_path)
+    last = json.loads(path.read_bytes().splitlines()[-1])
+
+    assert lines[-1] == EndLine(at="later", records=2)
+    assert msgspec.json.decode((tmp_path / journal.RESULT_NAME).read_bytes())["info"]["journal"] == {
+        "lines": 6,
+        "records": 2,
+        "chain": last["chain"],
+        "unclosed": 0,
+    }
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 5])
+def test_a_journal_whose_end_was_taken_out_is_refused_where_there_is_a_result(tmp_path: Path, lines: int) -> None:
+    path = ended(tmp_path)
+    cut(path, lines)
+    before = path.read_bytes()
+
+    told = f"has {6 - lines} lines, and had 6 with 2 records when run.json was written: its end was taken out"
+    with pytest.raises(UsageError, match=told):
+        opened_run(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_without_a_result_an_end_that_was_taken_out_looks_like_a_kill_and_is_counted(tmp_path: Path) -> None:
+    cut(ended(tmp_path, result=False), 2)
+
+    assert opened_run(tmp_path).unclosed == 1
+    assert opened_run(tmp_path).unclosed == 2, "the session that this test began and did not close"
+
+
+def test_sessions_that_were_closed_are_not_counted(tmp_path: Path) -> None:
+    ended(tmp_path)
+    for _ in range(2):
+        kept, known = journal.open_run(tmp_path, FIRST, resume=True)
+        assert known.unclosed == 0
+        kept.end("later still", "")
+        kept.close()
+        say_result(tmp_path, kept.state)
+    assert known.resumed == 2
+
+
+def test_a_journal_may_have_grown_since_its_result(tmp_path: Path) -> None:
+    ended(tmp_path)
+    opened_run(tmp_path)
+
+    assert opened_run(tmp_path).resumed == 2
+
+
+def test_another_journal_than_that_of_the_result_is_refused(tmp_path: Path) -> None:
+    path = ended(tmp_path)
+    told = "is not the journal that run.json was written for; start a new run"
+    lines = path.read_bytes().splitlines()
+    path.unlink()
+    chain = b""
+    for line in lines:  # as somebody would who computes the chain anew
+        body = line.rpartition(journal.CHAIN)[0].replace(b'"pass"', b'"fail"').replace(b'"PASS"', b'"FAIL"') + b"}"
+        whole, chain = journal.linked(chain, body)
+        with path.open("ab") as stream:
+            stream.write(whole)
+
+    with pytest.raises(UsageError, match=told):
+        opened_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "run.json: this is no result of a run: "),
+        ("{}", "run.json: this is no result of a run: "),
+        ('{"info":{"run_id":"s"}}', "run.json: this is the result of another run than journal.jsonl beside it"),
+        (
+            '{"info":{"run_id":"r","journal":{"lines":0,"records":0,"chain":""}}}',
+            "is not the journal that run.json was written for",
+        ),
+    ],
+)
+def test_a_result_that_is_none_of_this_run_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    ended(tmp_path)
+    (tmp_path / journal.RESULT_NAME).write_text(text, encoding="utf-8")
+
+    with pytest.raises(UsageError, match=told):
+        opened_run(tmp_path)
+
+
+def test_a_result_that_cannot_be_read_is_refused_and_one_without_a_journal_is_not(tmp_path: Path) -> None:
+    ended(tmp_path)
+    say_result(tmp_path, None)
+    assert opened_run(tmp_path).resumed == 1
+    (tmp_path / journal.RESULT_NAME).unlink()
+    os.mkfifo(tmp_path / journal.RESULT_NAME)
+    with pytest.raises(UsageError, match=r"run\.json: cannot be read: not a regular file"):
+        opened_run(tmp_path)
+
+
+# -- one at a time ----------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_has_one_writer(tmp_path: Path) -> None:
+    kept = Journal.create(tmp_path, FIRST)
+    with pytest.raises(UsageError, match="another run is writing this journal: wait for it to end"):
+        Journal.resume(tmp_path)
+    kept.close()
+
+    assert opened_run(tmp_path).resumed == 1
+
+
+def test_a_journal_that_grew_while_it_was_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, *EVERY)
+    whole = path.read_bytes()
+    shorter = whole[: whole[:-1].rfind(b"\n") + 1]
+    monkeypatch.setattr(journal, "read_file", lambda one: shorter if one == path else Path(one).read_bytes())
+
+    with pytest.raises(UsageError, match="another run is writing this journal"):
+        Journal.resume(tmp_path)
+    assert path.read_bytes() == whole
+
+
+def test_a_file_system_without_locks_stands_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(journal.fcntl, "flock", fail)
+    write(tmp_path)
+
+    assert opened_run(tmp_path).resumed == 1
+
+
+# -- what counts for the crash budget ---------------------------------------------------------------------------------
+
+
+def test_crashes_and_time_outs_of_claimed_cases_count_and_what_the_host_spoilt_does_not(tmp_path: Path) -> None:
+    outcomes = [Outcome.CRASH, Outcome.TIMEOUT, Outcome.ERROR]
+    attempts = [AttemptLine(case="a", attempt=Attempt(outcome=one, detail="d")) for one in outcomes]
+    nobodys = AttemptLine(case="b", attempt=Attempt(outcome=Outcome.CRASH, detail="d"))
+    settled = msgspec.structs.replace(record("b"), outcome=Outcome.UNSUPPORTED, basis=Basis.UNCLAIMED)
+    write(tmp_path, *attempts, nobodys, RecordLine(record=settled))
+
+    assert opened_run(tmp_path).crashes == 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conformance.errors import ProfileError
 from conformance.execution.ssh import command
 from conformance.prepare import commands_of, count_workers, device_name, make_launch, prepare, remote_of
+from conformance.profile.bench import Bench, BenchFile
 from conformance.profile.loader import check_profile, load_bench
 
 FULL = """\
@@ -119,7 +122,53 @@ def test_hooks_are_lists_of_words_and_take_the_device_from_everybody(write: Writ
     assert (commands.reset, commands.power_cycle) == (("outlet", "7", "off on"), ())
     assert (commands.folder, commands.settle_s, commands.timeout_s) == (tmp_path, 2.0, 60.0)
     assert count_workers(loaded) == 1
-    assert loaded.bench.bench.settings()["hooks"] == "reset: outlet 7 'off on'"
+
+
+def test_words_of_hooks_are_not_published(write: Write) -> None:
+    def told(words: str) -> str:
+        text = f"conformance: 1\nbench: {{hooks: {{reset: {words}, power_cycle: [./off, 'x']}}}}\n"
+        (Path(write(text, "bench.yaml")).parent / "off").write_text("")
+        (Path(write(text, "bench.yaml")).parent / "off").chmod(0o755)
+        return load_bench(write(text, "bench.yaml")).bench.bench.settings()["hooks"]
+
+    first, other = told("[/usr/bin/env, curl, -u, 'user:hunter2']"), told("[/usr/bin/env, curl, -u, 'user:hunter3']")
+
+    assert re.fullmatch(
+        r"reset: env \(words: sha256 [0-9a-f]{16}\); power_cycle: off \(words: sha256 [0-9a-f]{16}\)", first
+    )
+    assert first != other
+    assert first == told("[/usr/bin/env, curl, -u, 'user:hunter2']")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "unit_serial: '2'",
+        "env: {CARD: '4'}",
+        "env: {CARD: '3', MORE: ''}",
+        "python: env/python",
+        "server: {url: 'https://a:1'}",
+        "transport: ssh, ssh: {host: a}",
+        "transport: ssh, ssh: {host: b}",
+        "transport: ssh, ssh: {host: a, user: u}",
+        "transport: ssh, ssh: {host: a}, workdir: /var/tmp",
+    ],
+)
+def test_what_decides_which_device_is_tested_is_in_the_digest(keys: str) -> None:
+    digests = {
+        BenchFile.model_validate({"conformance": 1, "bench": yaml.safe_load(f"{{{one}}}")}).bench.digest()
+        for one in (keys, "", "env: {CARD: '3'}", "transport: ssh, ssh: {host: c}")
+    }
+
+    assert len(digests) == 4
+
+
+def test_who_runs_it_is_not_in_the_digest() -> None:
+    keys = {"lab": "L", "operator": "O", "ambient_c": 20.0, "workers": 2, "crash_budget": 3}
+    given = Bench.model_validate(keys | {"hooks": {"reset": ["a"]}})
+
+    assert given.digest() == Bench().digest()
+    assert given.digest("/a/python") != given.digest("/b/python")
 
 
 def test_a_module_is_a_name_and_no_path(write: Write) -> None:
