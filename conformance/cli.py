@@ -148,7 +148,7 @@ def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
         case = planned.case
         click.echo(f"{case.id}\t{','.join(case.requirements)}\t{case.basis}\t{case.why}")
     for state in plan.states:
-        if state.unplanned:
+        if state.unplanned and not globs:
             click.echo(f"-\t{state.requirement.id}\tnot planned\t{state.unplanned}")
     click.echo(
         f"{len(plan.cases)} cases, {plan.not_selected} not selected, {len(plan.pinned)} invalid upstream", err=True

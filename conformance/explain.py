@@ -165,6 +165,8 @@ def _case(key: str, case: Case | None, entry: Any, known: Known) -> Iterator[Lin
         yield from _entry(case, entry)
     if case is not None and case.check == "models":
         yield from _model(case)
+    elif case is not None and entry is None:
+        yield from _probe(case)
     if case is not None:
         yield "run it", run_line(known.profile, key)
 
@@ -195,6 +197,18 @@ def _entry(case: Case | None, entry: Any) -> Iterator[Line]:
     yield "tolerance", _tolerance(case, entry)
     needs = ", ".join(entry.needs)
     yield "host needs", f"{needs} ({entry.reference})" if needs else "nothing"
+
+
+def _probe(case: Case) -> Iterator[Line]:
+    """Say what is wrong with a malformed request, or what a probe of the interface shows."""
+    if "breaks" in case.params:
+        yield "breaks", f"{case.params['breaks']}: has to be refused, and the next good request answered"
+    if case.params.get("what"):
+        yield "shows", case.params["what"]
+    if case.area == "interface":
+        yield "more", "docs/interface.md says what each of these does"
+    if case.workload is not None and "breaks" not in case.params:
+        yield "judged", "exactly: the probes hold small integers, so a right device gives the same bits"
 
 
 def _model(case: Case) -> Iterator[Line]:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from conformance import plan as planning
-from conformance.adapters.runtime import adapter_class
+from conformance.adapters.runtime import PACKAGE, adapter_class
 from conformance.checks import check_module, check_names
 from conformance.checks.support.port import Requested, Target
 from conformance.errors import HarnessError, UsageError
@@ -18,6 +18,7 @@ from conformance.execution.stores import unsealed
 from conformance.execution.worker import Launch
 from conformance.profile.loader import LoadedBench, LoadedProfile, load_bench, load_device
 from conformance.records import GivenDocument
+from conformance.registry import builtin_names
 from conformance.verdict import Standing, Waiver
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def target_of(loaded: LoadedProfile, bench: LoadedBench | None = None) -> Target
         driver=profile.device.driver or "",
         binding=dict(runtime_options(loaded).get("binding", {})),
         features=frozenset(map(str, adapter.features(adapter.read_options(runtime_options(loaded))))),
+        unsayable=dict(adapter.unsayable) if profile.runtime.adapter in builtin_names(PACKAGE) else {},
     )
 
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conformance.errors import EXIT_CONDITIONAL, EXIT_CONFORMANT, EXIT_INCOMPLETE, EXIT_NON_CONFORMANT
-from conformance.records import CLASS_OF, GivenDocument, Outcome, OutcomeClass, Record, RequirementResult, Verdict
+from conformance.records import (
+    CLASS_OF,
+    ClaimsResult,
+    GivenDocument,
+    Outcome,
+    OutcomeClass,
+    Record,
+    RequirementResult,
+    Verdict,
+)
 from conformance.tally import cover, weigh
 
 if TYPE_CHECKING:
@@ -95,6 +104,9 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
     results = tuple(
         _fold_requirement(state, by_requirement.get(state.requirement.id, []), is_partial) for state in plan.states
     )
+    claims = weigh(plan.claims, records)
+    if not is_partial:
+        results = tuple(_with_untested(state, one, claims) for state, one in zip(plan.states, results, strict=True))
     name, code = _name(results, records, is_partial)
     why_not = _why_not(standing, name, is_partial)
     placement = next((record for record in records if record.case == PLACEMENT_CASE), None)
@@ -110,10 +122,21 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
         requirements=results,
         counts=_counts(records),
         coverage=cover(plan.denominators, records),
-        claims=weigh(plan.claims, records),
+        claims=claims,
         documents_wanted=standing.documents_wanted,
         documents_given=standing.documents_given,
     )
+
+
+def _with_untested(state: State, result: RequirementResult, claims: ClaimsResult) -> RequirementResult:
+    """Say beside "every declared operator … met" for how many of them there was no case that could have shown otherwise."""
+    requirement = state.requirement
+    is_theirs = requirement.check == "operators" and requirement.params.get("scope") == "declared"
+    untested = sum(one.kind == "operator" for one in claims.untested)
+    if result.result is not OutcomeClass.MET or not is_theirs or not untested:
+        return result
+    reason = f"{untested} of {claims.operators} declared operator versions have no case: run.json names them"
+    return msgspec.structs.replace(result, reason=reason)
 
 
 def _fold_requirement(state: State, records: list[Record], is_partial: bool) -> RequirementResult:

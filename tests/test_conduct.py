@@ -390,3 +390,21 @@ def test_the_answers_are_held_before_any_device_is_opened(
     asked = Request(profile(), out=tmp_path / "run", selection="operators/ai.onnx.Abs-*")
     with conduct.Run(asked, Quiet()):
         assert len(held) == 1
+
+
+def test_answers_are_held_before_a_device_could_rewrite_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFORMANCE_CACHE", str(tmp_path / "cache"))
+    request = Request("reference-cpu", out=tmp_path / "run", selection="models/encoder/float32/agreement")
+    with conduct.Run(request, Quiet()) as run:
+        (planned,) = run.plan.cases
+        poisoned = list((tmp_path / "cache" / "references").glob("*.npz"))
+        for path in poisoned:
+            path.write_bytes(b"zeros")
+        before = run.record_of(planned.case.id)
+        first = planned.expected()  # type: ignore[misc]
+
+        assert len(poisoned) == 1
+        assert before.outcome is Outcome.NOT_RUN
+        assert all(value.dtype == "float64" and value.std() > 0 for value in first[0])  # type: ignore[union-attr]

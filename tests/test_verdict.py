@@ -13,9 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.plan import Plan, State
-from conformance.records import CLASS_OF, ClaimsResult, Outcome, OutcomeClass, Record, Verdict
+from conformance.records import (
+    CLASS_OF,
+    ClaimsResult,
+    Outcome,
+    OutcomeClass,
+    Record,
+    RequirementResult,
+    UntestedClaim,
+    Verdict,
+)
 from conformance.tally import Book
-from conformance.verdict import ORDER, PLACEMENT_CASE, Standing, Waiver, apply_waivers, conclude, fold
+from conformance.verdict import (
+    ORDER,
+    PLACEMENT_CASE,
+    Standing,
+    Waiver,
+    _with_untested,
+    apply_waivers,
+    conclude,
+    fold,
+)
 
 CERTIFIABLE = Standing(certifiable=True, why_not="", eligibility="named: accelerator-card")
 NOT_MET, OPEN, CONDITIONAL, MET, NOT_APPLICABLE = ORDER
@@ -26,6 +44,8 @@ def requirement(name: str = "R-1", level: str = "MUST", *, applies: bool = True,
     """A requirement as the plan leaves it."""
     body = SimpleNamespace(
         id=name,
+        check="session",
+        params={},
         level=level,
         title=SimpleNamespace(en="Title", zh="标题"),
         area="session",
@@ -344,3 +364,17 @@ def test_a_waiver_of_one_requirement_does_not_cover_a_case_that_serves_two() -> 
     waiver = Waiver("a*", "r", "o", date(2026, 12, 1), None, "R-1")
 
     assert apply_waivers([both], [waiver], date(2026, 11, 24))[0].outcome is Outcome.FAIL
+
+
+def test_what_no_case_shows_is_said_beside_what_is_met() -> None:
+    state = SimpleNamespace(requirement=SimpleNamespace(check="operators", params={"scope": "declared"}))
+    claims = ClaimsResult(operators=5, untested=(UntestedClaim(name="ai.onnx.X-1", kind="operator", why="", cases=0),))
+    met = RequirementResult(
+        id="OP-001", level="MUST", title_en="t", title_zh="t", area="operators", status="draft", origin=("ours",),
+        applies=True, why="", result=OutcomeClass.MET,
+    )  # fmt: skip
+    missed = msgspec.structs.replace(met, result=OutcomeClass.NOT_MET, reason="first cause")
+
+    assert "1 of 5 declared operator versions have no case" in _with_untested(state, met, claims).reason
+    assert _with_untested(state, missed, claims).reason == "first cause"
+    assert _with_untested(state, met, ClaimsResult(operators=5)).reason == ""

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from conformance.records import Coverage, Outcome, OutcomeClass, Record
+from conformance.records import Coverage, GivenDocument, Outcome, OutcomeClass, Record
 from conformance.reports.console import render_summary
 from conformance.reports.console.grouping import group
 
@@ -300,3 +301,20 @@ def test_ascii_pipe(typical: RunResult) -> None:
     render_summary(typical, stream)
     assert b"257 x the profile does not declare type float16 - tried all the same" in raw.getvalue()
     assert b"\\u" not in raw.getvalue()
+
+
+def test_documents_for_an_adjacent_type_are_listed(result: Callable[..., RunResult]) -> None:
+    given = (GivenDocument(name="modes.pdf", state="there"), GivenDocument(name="lost.pdf", state="missing"))
+    text = shown(result(eligibility="adjacent: x", documents_wanted=("A datasheet", "A letter"), documents_given=given))
+    assert "its inclusion would need: A datasheet" in text
+    assert "its inclusion would need: A letter" in text
+    assert "the profile gives: modes.pdf (there), lost.pdf (missing)" in text
+    none = shown(result(eligibility="adjacent: x", documents_wanted=("A datasheet",)))
+    assert "the profile gives: no document" in none
+
+
+def test_cases_outside_the_claims_are_not_counted_as_shown(result: Callable[..., RunResult]) -> None:
+    told = result()
+    one = msgspec.structs.replace(told.verdict.requirements[0], counts={"PASS": 16, "UNSUPPORTED": 2003})
+    verdict = msgspec.structs.replace(told.verdict, requirements=(one,))
+    assert "16 of 2,019" in shown(msgspec.structs.replace(told, verdict=verdict))

@@ -127,12 +127,19 @@ def _requirements(requirements: tuple[RequirementResult, ...], width: int) -> Ta
         table.add_column("cases", justify="right", no_wrap=True)
     for one in requirements:
         key, level = Text(one_line(one.id, 24)), Text(one_line(one.level, 8))
-        ended, cases = Text(one.result.value, CLASS_STYLES[one.result]), f"{sum(one.counts.values()):,}"
+        ended, cases = Text(one.result.value, CLASS_STYLES[one.result]), _cases(one)
         if width >= NARROW:
             table.add_row(key, level, _why(one), ended, cases)
         else:
             table.add_row(key, Text("\n").join([Text.assemble(ended, f" · {level} · {cases} cases"), _why(one)]))
     return table
+
+
+def _cases(one: RequirementResult) -> str:
+    """Return how many cases there are, and of how many where some of them were outside the claims."""
+    total = sum(one.counts.values())
+    outside = one.counts.get(Outcome.UNSUPPORTED, 0)
+    return f"{total - outside:,} of {total:,}" if outside else f"{total:,}"
 
 
 def _why(one: RequirementResult) -> Text:
