@@ -41,7 +41,7 @@ def main(mine: Path, theirs: Path) -> None:
     asked = grpc.ssl_server_credentials([pair], Path(f"{theirs}.crt").read_bytes(), require_client_auth=True)
     port = server.add_secure_port("127.0.0.1:0", asked)
     server.start()
-    os.environ |= {"RIGHT": "s3cret", "WRONG": "wr0ng"}
+    os.environ |= {"RIGHT": "s3cret", "WRONG": "another-one"}
     good = {
         "url": f"grpcs://127.0.0.1:{port}", "ca_file": f"{mine}.crt", "client_certificate": f"{theirs}.crt",
         "client_key": str(theirs), "token_env": "RIGHT",
