@@ -102,6 +102,12 @@ class EmptyRef(msgspec.Struct, tag="empty", frozen=True):
 ValueRef: TypeAlias = TensorRef | StringsRef | SequenceRef | EmptyRef
 
 
+def element_of(kind: str) -> str:
+    """Return the element type of a tensor type, however it is spelled: `tensor(float)`, ONNX's own, is `float32`."""
+    inner = kind.strip().removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
+
+
 def type_name(array: Array) -> str:
     """Return the ONNX type name of an array, `string` for object arrays; HarnessError for anything else."""
     if array.dtype.kind in "OUST":

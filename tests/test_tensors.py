@@ -24,6 +24,7 @@ from conformance.tensors import (
     StringsRef,
     TensorRef,
     ValueRef,
+    element_of,
     equal_bits,
     from_ref,
     pack_bits,
@@ -259,3 +260,11 @@ def test_packing_is_onnx_own(name: str) -> None:
 
 def test_negative_int4_is_two_complement_with_the_first_element_low() -> None:
     assert pack_bits(np.array([-1, 2, -8], dtype=ml_dtypes.int4), "int4").tolist() == [0x2F, 0x08]
+
+
+@pytest.mark.parametrize(
+    ("kind", "element"),
+    [("tensor(float)", "float32"), ("tensor(double)", "float64"), ("tensor(int64)", "int64"), ("float32", "float32")],
+)
+def test_the_element_type_is_read_however_it_is_spelled(kind: str, element: str) -> None:
+    assert element_of(kind) == element

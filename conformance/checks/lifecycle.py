@@ -21,6 +21,7 @@ from conformance.errors import AdapterError
 from conformance.observation import Observation, SessionSeen
 from conformance.records import Basis, Case, DeviceFault, Identity, Judgement, Measurement, Outcome, TensorInfo
 from conformance.reference import probes
+from conformance.tensors import element_of
 from conformance.workload import ModelRef, Workload
 
 if TYPE_CHECKING:
@@ -192,19 +193,13 @@ def _differs(session: SessionSeen, first: SessionSeen) -> Judgement | None:
 
 def _agrees(got: TensorInfo, want: TensorInfo) -> bool:
     """Return whether nothing that was told of a tensor differs; a dimension that is None or a name tells nothing."""
-    if (got.name, _spelled(got.type)) != (want.name, _spelled(want.type)):
+    if (got.name, element_of(got.type)) != (want.name, element_of(want.type)):
         return False
     if got.shape is None or want.shape is None:
         return True
     return len(got.shape) == len(want.shape) and all(
         one == other for one, other in zip(got.shape, want.shape, strict=True) if isinstance(one, int)
     )
-
-
-def _spelled(kind: str) -> str:
-    """Return a tensor type as numpy spells it: ONNX says float and double."""
-    element = kind.strip().removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64"}.get(element, element)
 
 
 def _text(infos: tuple[TensorInfo, ...]) -> str:

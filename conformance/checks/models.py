@@ -20,7 +20,7 @@ from conformance.checks.support.modelling import (
 from conformance.checks.support.noise import limit_db
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
-from conformance.checks.support.valuing import judge_faults
+from conformance.checks.support.valuing import judge_faults, judge_inputs
 from conformance.checks.support.witnessing import place_judgement
 from conformance.observation import Observation
 from conformance.records import SHARED, Basis, Case, Judgement, Outcome
@@ -144,9 +144,9 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
         if fault is not None:
             return fault
         for inference in sessions[at].inferences:
-            if inference.inputs_changed:
-                changed = ", ".join(inference.inputs_changed)
-                return Judgement(outcome=Outcome.FAIL, reason=f"the device changed its inputs: {changed}")
+            changed = judge_inputs(inference)
+            if changed is not None:
+                return changed
     values = [outputs for at in ran for outputs in seen.values[at]]
     judged = (judge_accuracy if case.params["kind"] == "accuracy" else judge_agreement)(case, values, expected)
     for at in ran:  # a decoder has two sessions, and each has to have run in its place

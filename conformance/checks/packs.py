@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.checks.support.modelling import element_of
 from conformance.checks.support.noise import find_fault
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
-from conformance.checks.support.valuing import judge_faults
+from conformance.checks.support.valuing import judge_faults, judge_inputs, judge_names
 from conformance.checks.support.witnessing import place_judgement
 from conformance.observation import Observation
 from conformance.records import SHARED, Basis, Case, Judgement, Measurement, Outcome
 from conformance.reference import packs
-from conformance.tensors import to_ref
+from conformance.tensors import element_of, to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
 
 if TYPE_CHECKING:
@@ -95,14 +94,9 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     names = case.params["outputs"]
     ran = [at for at, session in enumerate(sessions) if session.inferences][-1]
     got = seen.values[ran][0]
-    told = [name for name, _ in got]
-    if told != names:
-        return Judgement(
-            outcome=Outcome.FAIL,
-            reason="the outputs are not those of the model, in its order",
-            actual=", ".join(told),
-            expected=", ".join(names),
-        )
+    strange = judge_inputs(sessions[ran].inferences[0]) or judge_names(got, names)
+    if strange is not None:
+        return strange
     worst, where = 0.0, ""
     for (name, actual), reference in zip(got, expected[0], strict=True):
         assert isinstance(reference, np.ndarray)  # noqa: S101 - made by the evaluator
@@ -111,7 +105,7 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
             return Judgement(outcome=Outcome.FAIL, reason=f"{name}: {wrong}")
         scale = _scale(reference, case.params["limit"])
         error = float(np.abs(actual.astype(np.float64) - reference).max(initial=0.0)) / scale
-        if error >= worst:
+        if not error < worst:  # also where it is no number
             worst, where = error, name
     limit = case.params["limit"]
     met = worst <= limit

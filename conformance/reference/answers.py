@@ -24,7 +24,7 @@ from conformance.paths import cache_folder
 from conformance.reference import draws, feeds, probes
 from conformance.reference.model_index import find_model, models_folder
 from conformance.reference.tasks import find_task
-from conformance.tensors import DTYPES
+from conformance.tensors import DTYPES, element_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def batches(task: str, salt: int) -> Iterator[tuple[Arrays, Array]]:
 
 def narrowed(inputs: Arrays, variant: Variant) -> Arrays:
     """Return the inputs in the types that a variant takes."""
-    kinds = {info.name: _element(info.type) for info in variant.inputs}
+    kinds = {info.name: element_of(info.type) for info in variant.inputs}
     return {name: value.astype(DTYPES[kinds[name]], copy=False) for name, value in inputs.items()}
 
 
@@ -95,7 +95,14 @@ def evaluate_right(model: ReferenceModel, variant: Variant, salt: int) -> Array:
 def right_key(model: ReferenceModel, variant: Variant, salt: int) -> str:
     """Return what the shipped judgement of a reference is filed under: everything that it depends on."""
     task = find_task(model.task)
-    parts = (_graph_digest(model, variant), variant.kind, str(salt), _source(task), _source(draws), _source(probes))
+    parts = (
+        _graph_digest(model, variant),
+        variant.kind,
+        str(salt),
+        _source(task),
+        _source(draws),
+        _source(probes.draw_bits),
+    )
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -163,11 +170,6 @@ def _graph_digest(model: ReferenceModel, variant: Variant) -> str:
     return model.variant(variant.reference).sha256
 
 
-def _element(type_: str) -> str:
-    inner = type_.removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64"}.get(inner, inner)
-
-
 @cache
 def _source(module: Any) -> str:
     return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
@@ -179,7 +181,7 @@ def _own_sources() -> str:
 
     from conformance.reference import evaluate, wide_operators
 
-    parts = [inspect.getsource(module) for module in (evaluate, wide_operators, probes)] + [
+    parts = [inspect.getsource(one) for one in (evaluate, wide_operators, probes.draw_bits)] + [
         version("onnx"),
         version("numpy"),
     ]

@@ -9,18 +9,19 @@ import numpy as np
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.intervals import CONFIDENCE, lower_bound, upper_bound
 from conformance.checks.support.noise import bits_for, find_fault, find_type_fault, signal_to_noise_db
-from conformance.checks.support.running import fault_of
+from conformance.checks.support.running import end_session, fault_of
+from conformance.checks.support.valuing import judge_names
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import Judgement, Measurement, Outcome
 from conformance.reference.feeds import past_of
 from conformance.reference.tasks import find_task
-from conformance.tensors import Array, equal_bits
+from conformance.tensors import Array, element_of, equal_bits
 from conformance.workload import NamedValue
 
 if TYPE_CHECKING:
     from conformance.adapters.runtime.port import Mode, RuntimeSession
     from conformance.checks.support.port import Device
-    from conformance.records import Case, Witness
+    from conformance.records import Case
     from conformance.tensors import Value
 
 Outputs = list[tuple[str, "Value"]]
@@ -68,7 +69,7 @@ def _take_turns(
         if inferences[which][-1].fault is None:
             source = (which + 1) % len(sessions)
             inferences[which].append(_step(device, session, datasets[source * steps + 1], early[source]))
-    return [_closed(session, mode, done) for session, done in zip(sessions, inferences, strict=True)]
+    return [end_session(session, mode, done) for session, done in zip(sessions, inferences, strict=True)]
 
 
 def _step(device: Device, session: RuntimeSession, feeds: list[NamedValue], past: dict[str, Array]) -> InferenceSeen:
@@ -90,24 +91,6 @@ def _step(device: Device, session: RuntimeSession, feeds: list[NamedValue], past
     )
 
 
-def _closed(session: RuntimeSession, mode: Mode, inferences: list[InferenceSeen]) -> SessionSeen:
-    fault = None
-    witnesses: tuple[Witness, ...] = ()
-    try:
-        witnesses = session.witnesses()
-        session.close()
-    except (RuntimeFault, Unavailable) as error:
-        fault = fault_of(error, "run")
-    return SessionSeen(
-        mode=mode.value,
-        fault=fault,
-        inputs=session.inputs,
-        outputs=session.outputs,
-        inferences=inferences,
-        witnesses=witnesses,
-    )
-
-
 def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Value]]) -> Judgement:
     """Compare every output of every request with the float64 reference; PASS, or FAIL with the worst of them."""
     names: list[str] = case.params["outputs"]
@@ -119,9 +102,9 @@ def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Value
     limit = float(case.params["limit_db"])
     worst, where = np.inf, ""
     for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):
-        told = [name for name, _ in got]
-        if told != names:
-            return _fail("the outputs are not those of the model, in its order", ", ".join(told), ", ".join(names))
+        strange = judge_names(got, names)
+        if strange is not None:
+            return strange
         references = dict(zip(names, wanted, strict=True))
         for name, actual in got:
             reference = references[name]
@@ -131,7 +114,7 @@ def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Value
                 return _fail(f"{name} of inference {at}: {fault}")
             assert isinstance(actual, np.ndarray)  # noqa: S101 - find_fault saw to it
             ratio = signal_to_noise_db(actual, reference)
-            if ratio < worst:
+            if not ratio >= worst:  # also where it is no number
                 worst, where = ratio, f"{name}, inference {at}"
     met = worst >= limit
     shown = Measurement(
@@ -164,9 +147,9 @@ def judge_accuracy(case: Case, values: list[Outputs], expected: list[list[Value]
     right: list[Array] = []
     done = 0
     for at, got in enumerate(values):
-        told = [name for name, _ in got]
-        if told != names:
-            return _fail("the outputs are not those of the model, in its order", ", ".join(told), ", ".join(names))
+        strange = judge_names(got, names)
+        if strange is not None:
+            return strange
         outputs = {}
         for name, value in got:
             wrong = find_type_fault(value, kinds[name])
@@ -207,15 +190,9 @@ def _weigh(right: Array, reference: Array, margin: float) -> Judgement:
     return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=told)
 
 
-def element_of(kind: str) -> str:
-    """Return the element type of a tensor type in ONNX's spelling: `tensor(float)` is `float32`."""
-    inner = kind.removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64"}.get(inner, inner)
-
-
 def _finite(value: float) -> float | str:
     return round(value, 1) if np.isfinite(value) else "inf"
 
 
-def _fail(reason: str, actual: str = "", expected: str = "") -> Judgement:
-    return Judgement(outcome=Outcome.FAIL, reason=reason, actual=actual, expected=expected)
+def _fail(reason: str) -> Judgement:
+    return Judgement(outcome=Outcome.FAIL, reason=reason)

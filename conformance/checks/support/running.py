@@ -56,6 +56,13 @@ def run_session(
         if inferences:
             device.enter("run")  # each inference has the whole deadline
         inferences.append(infer_once(device, session, feeds))
+    return end_session(session, mode, inferences, compile_ns)
+
+
+def end_session(
+    session: RuntimeSession, mode: Mode, inferences: list[InferenceSeen], compile_ns: int = 0
+) -> SessionSeen:
+    """Read the witnesses, close, and return all that was seen; the first fault of the two is kept, not raised."""
     faults: list[DeviceFault] = []
     witnesses: tuple[Witness, ...] = ()
     try:

@@ -8,7 +8,7 @@ from conformance.checks.support.compare import compare
 from conformance.records import UNAVAILABLE, Judgement, Measurement, Outcome
 
 if TYPE_CHECKING:
-    from conformance.observation import SessionSeen
+    from conformance.observation import InferenceSeen, SessionSeen
     from conformance.records import DeviceFault
     from conformance.tensors import Value
 
@@ -59,17 +59,11 @@ def judge_values(
     limit = f"rtol {rtol:g}, atol {atol:g}" if rtol or atol else "exact"
     worst = 0.0
     for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):
-        changed = session.inferences[at].inputs_changed
-        if changed:
-            return Judgement(outcome=Outcome.FAIL, reason=f"the device changed its inputs: {', '.join(changed)}")
-        got_names = [name for name, _ in got]
-        if got_names != names or len(wanted) != len(names):
-            return Judgement(
-                outcome=Outcome.FAIL,
-                reason="the outputs are not those of the model, in its order",
-                actual=", ".join(got_names),
-                expected=", ".join(names),
-            )
+        strange = judge_inputs(session.inferences[at]) or judge_names(got, names)
+        if strange is not None:
+            return strange
+        if len(wanted) != len(names):
+            return Judgement(outcome=Outcome.FAIL, reason=f"{len(names)} outputs, {len(wanted)} are expected")
         for (name, actual), want in zip(got, wanted, strict=True):
             found = compare(want, actual, rtol=rtol, atol=atol, name=name)
             if not found.ok:
@@ -81,6 +75,23 @@ def judge_values(
                 )
             worst = max(worst, found.margin)
     return Judgement(outcome=Outcome.PASS, measurements=(_margin(worst, limit, met=True),))
+
+
+def judge_inputs(inference: InferenceSeen) -> Judgement | None:
+    """Return FAIL where the device changed its inputs, else None."""
+    if not inference.inputs_changed:
+        return None
+    changed = ", ".join(inference.inputs_changed)
+    return Judgement(outcome=Outcome.FAIL, reason=f"the device changed its inputs: {changed}")
+
+
+def judge_names(got: OutputValues, names: list[str]) -> Judgement | None:
+    """Return FAIL where the outputs are not exactly those of the model in its order, else None."""
+    told = [name for name, _ in got]
+    if told == names:
+        return None
+    reason = "the outputs are not those of the model, in its order"
+    return Judgement(outcome=Outcome.FAIL, reason=reason, actual=", ".join(told), expected=", ".join(names))
 
 
 def _margin(worst: float, limit: str, *, met: bool) -> Measurement:
