@@ -84,7 +84,7 @@ def test_the_device_gets_the_verdict_that_the_page_promises(project: Path) -> No
 
 def test_the_witnesses_of_the_page_show_a_device_in_place() -> None:
     (source,) = re.findall(
-        r"^```python\n( +def _witnesses.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        r"^```python\n( *def _witnesses.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
     told: dict[str, Any] = {"Witness": Witness}
     exec(textwrap.dedent(source), told)  # noqa: S102 - our own page

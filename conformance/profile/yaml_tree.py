@@ -118,6 +118,8 @@ def _syntax_defect(error: yaml.MarkedYAMLError, display: str) -> Defect:
     mark = error.problem_mark or error.context_mark
     at = Position(display, mark.line + 1, mark.column + 1) if mark else Position(display, 1, 1)
     problem = shown(error.problem or error.context or "cannot be parsed", 160)
+    if "nesting depth" in problem:  # newer libyaml stops at 1,000 levels of its own, before the first event
+        return Defect(at, f"nested deeper than {MAX_DEPTH} levels")
     remedy = ""
     if "cannot start any token" in problem:
         remedy = "; indent with spaces, and quote text that begins with a tab, @, ` or %"
