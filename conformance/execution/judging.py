@@ -12,14 +12,15 @@ import msgspec
 from conformance.checks import check_module
 from conformance.errors import HarnessError
 from conformance.observation import Observation, Seen
-from conformance.records import Basis, Judgement, Outcome, Record
+from conformance.records import UNAVAILABLE, Basis, Judgement, Outcome, Record
 from conformance.tensors import SequenceRef, TensorRef, from_ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks.support.port import Planned
-    from conformance.records import Attempt, Case, Measurement
+    from conformance.observation import SessionSeen
+    from conformance.records import Attempt, Case, DeviceFault, Measurement
     from conformance.tensors import ValueRef
 
     Stores = Callable[[int], dict[str, memoryview]]
@@ -156,6 +157,11 @@ def make_unsupported(record: Record, case: Case, observed: str) -> Record:
     )
 
 
+def _faults(session: SessionSeen) -> list[DeviceFault]:
+    each = [session.fault, *(one.fault for one in session.inferences)]
+    return [fault for fault in each if fault is not None]
+
+
 def observed_word(judgement: Judgement, observation: Observation) -> str:
     """Return what the device did with an unclaimed case: `works`, `rejects`, `differs`, `elsewhere` or `not tried`.
 
@@ -166,7 +172,9 @@ def observed_word(judgement: Judgement, observation: Observation) -> str:
     if judgement.outcome is Outcome.PASS:
         return "works"
     session = observation.sessions[-1] if observation.sessions else None
-    if session is None or session.fault is not None or any(i.fault is not None for i in session.inferences):
+    if session is not None and any(fault.kind == UNAVAILABLE for fault in _faults(session)):
+        return "not tried"
+    if session is None or _faults(session):
         return "rejects"
     has_right_values = any(one.name in ABOUT_VALUES and one.met for one in judgement.measurements)
     return "elsewhere" if has_right_values else "differs"
