@@ -76,9 +76,30 @@ def main() -> None:
     "--case", "globs", multiple=True, metavar="GLOB", help="Run only cases whose id matches; may be given again."
 )
 @click.option(
+    "--challenge",
+    metavar="TEXT",
+    help="The certifier's text: inputs are drawn from it, and not from seeds that everybody can read.",
+)
+@click.option(
+    "--bisect/--no-bisect",
+    "is_searching",
+    default=True,
+    show_default=True,
+    help="After a model case failed, search the first wrong node.",
+)
+@click.option(
     "--resume", is_flag=True, help="Continue an interrupted run from its journal (the newest one, or that of --out)."
 )
-def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tuple[str, ...], resume: bool) -> None:
+def run(
+    profile: str,
+    bench: str | None,
+    out: Path | None,
+    level: str,
+    globs: tuple[str, ...],
+    challenge: str | None,
+    is_searching: bool,
+    resume: bool,
+) -> None:
     """Run the cases of PROFILE and give a verdict.
 
     PROFILE is a path to a YAML file or the name of a shipped profile. The run folder gets junit.xml, run.json and
@@ -89,15 +110,19 @@ def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tu
       conformance run
       conformance run my-card.yaml --bench lab.yaml --out runs/today
       conformance run my-card.yaml --case 'operators/ai.onnx.MatMul-*'
+      conformance run my-card.yaml --challenge 'spring audit, lot 7'
       conformance run my-card.yaml --out runs/today --resume
     """
     from conformance import conduct
+    from conformance.reference.challenges import read_challenge
     from conformance.reports import write_all
     from conformance.reports.console import make_console, render_summary
 
     if out is not None and not str(out).strip("."):
         raise UsageError("--out needs a folder of its own; give it a name, such as --out runs/today")
-    request = conduct.Request(profile, bench, out, level, " ".join(globs), resume)
+    request = conduct.Request(
+        profile, bench, out, level, " ".join(globs), resume, "" if challenge is None else read_challenge(challenge)
+    )
     console = make_console(sys.stdout)
     result, folder = conduct.run(request, console)
     before = signal.signal(
@@ -108,7 +133,47 @@ def run(profile: str, bench: str | None, out: Path | None, level: str, globs: tu
     finally:  # a report that fails costs the exit code, not the sight of the verdict
         render_summary(result, sys.stdout, folder)
         signal.signal(signal.SIGINT, before)
+    if is_searching and not result.info.interrupted:
+        from conformance.diagnose import search_failed
+
+        for line in search_failed(
+            request.profile, request.bench, request.challenge, result.records, folder, _tell_search
+        ):
+            click.echo(line)
     sys.exit(result.verdict.exit_code)
+
+
+def _tell_search(what: str) -> None:
+    click.echo(what, err=True)
+
+
+@main.command()
+@click.argument("case_id", metavar="CASE")
+@click.argument("profile", default=DEFAULT_PROFILE)
+@click.option("--bench", type=click.Path(dir_okay=False), help="Bench file of the lab.")
+@click.option("--challenge", metavar="TEXT", help="The challenge of the run in which the case failed.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the piece is written. Default: conformance-failures/…",
+)
+def bisect(case_id: str, profile: str, bench: str | None, challenge: str | None, out: Path | None) -> None:
+    """Search the first wrong node of a model case of PROFILE that failed, and write the smallest piece that shows it.
+
+    The piece is an ONNX test folder (model.onnx, test_data_set_0/), which any runtime's test runner takes.
+
+    \b
+    Examples:
+      conformance bisect models/encoder/float32/agreement my-card.yaml
+      conformance bisect models/cnn-shapes/float16/agreement my-card.yaml --out for-the-vendor
+    """
+    from conformance.diagnose import diagnose, folder_of, tell
+    from conformance.reference.challenges import read_challenge
+
+    place = out or Path("conformance-failures") / folder_of(case_id)
+    nonce = "" if challenge is None else read_challenge(challenge)
+    found = diagnose(profile, bench, nonce, case_id, place, _tell_search)
+    click.echo("\n".join(tell(case_id, found, place)))
 
 
 @main.command()
@@ -214,6 +279,35 @@ def init(category: str) -> None:
     from conformance.profile.loader import init_profile
 
     click.echo(init_profile(category), nl=False)
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="A small part, in about a minute.")
+@click.option("--seed", type=click.IntRange(0, 10**6), default=0, show_default=True, help="Draws inputs and cases.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes side by side.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the matrix as JSON.")
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write it as a Markdown page.")
+@click.option(
+    "--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture (.svg, .png, .pdf)."
+)
+def selftest(
+    quick: bool, seed: int, workers: int, json_file: Path | None, markdown: Path | None, plot_file: Path | None
+) -> None:
+    """Show which defects the checks of numerics catch, and how often they refuse a correct device.
+
+    Simulated devices compute reference models and operator cases, right and with one defect at a time. Ctrl-C ends it early
+    and tells what is done. The exit code is 0 unless a correct device was refused (20) or it was interrupted (30).
+
+    \b
+    Examples:
+      conformance selftest --quick
+      conformance selftest --markdown docs/selftest.md --json selftest.json
+      conformance selftest --seed 7 --plot selftest.svg
+    """
+    from conformance.selftest import entry
+
+    files = entry.Files(json_file, markdown, plot_file)
+    sys.exit(entry.main(files, is_quick=quick, seed=seed, workers=workers))
 
 
 if __name__ == "__main__":

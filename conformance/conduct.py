@@ -42,11 +42,12 @@ from conformance.prepare import (
 )
 from conformance.profile.bench import Bench
 from conformance.records import Basis, Judgement, Outcome, Record, RunInfo, RunResult
+from conformance.reference.ahead import call_ahead
 from conformance.tensors import unicode_only
 from conformance.verdict import apply_waivers, conclude
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator
 
     from conformance import plan as planning
     from conformance.checks.support.port import Planned
@@ -69,6 +70,8 @@ class Request(NamedTuple):
     level: str = "full"
     selection: str = ""
     resume: bool = False
+    challenge: str = ""
+    """What inputs are drawn from, as `read_challenge` takes it; empty for the public seeds."""
 
 
 class Display(Watcher, Protocol):
@@ -145,32 +148,46 @@ class Run:
             level=request.level,
             selection=request.selection,
             bench=self._bench,
+            challenge=request.challenge,
             progress=lambda *at: display.note(_cache_note(*at)),
         )
         suite = context.loaded_suite
         if suite:
             if suite.notice:
                 display.note(suite.notice)
-            suite.hold()
+            suite.hold(lambda *at: display.note(_cache_note(*at)))
         fill_and_seal(launch.inputs_fd, suite.inputs_path.read_bytes() if suite else b"")
-        self._hold_answers()
 
-    def _hold_answers(self) -> None:
+    def hold_answers(self) -> None:
         """Compute, or read, what reference models should answer before any device is open; told while it takes time."""
-        total = sum(one.inputs is not None for one in self.plan.cases)
-        told, done = time.monotonic(), 0
+        began, done, has_help = time.monotonic(), 0, False
+        tell = self._teller(sum(map(_has_to_be_held, self.plan.cases)))
         cases = []
-        for planned in self.plan.cases:
+        for at, planned in enumerate(self.plan.cases):
             one = planned
-            if one.inputs is not None and one.expected is not None:
-                if time.monotonic() - told > TELL_S:
-                    told = time.monotonic()
-                    self._display.note(f"first run with these models, computing references: {done}/{total}")
+            if one.expected is not None and _has_to_be_held(one):
+                if not has_help and time.monotonic() - began > TELL_S:  # they are not in the cache: all processors help
+                    has_help = True
+                    rest = filter(_has_to_be_held, self.plan.cases[at:])
+                    call_ahead((two.expected for two in rest if two.expected), partial(tell, done))
+                tell(done)
                 # Held from here on: a child runs as the same user and could rewrite the cache that they came from.
                 one = one._replace(expected=partial(list, one.expected()))
                 done += 1
             cases.append(one)
         self.plan = self.plan._replace(cases=cases)
+
+    def _teller(self, total: int) -> Callable[..., None]:
+        """Return what tells now and then how many references are there; it takes how many by parts."""
+        told = time.monotonic()
+
+        def tell(*done: int) -> None:
+            nonlocal told
+            if time.monotonic() - told > TELL_S:
+                told = time.monotonic()
+                self._display.note(f"first run with these models and inputs, computing references: {sum(done)}/{total}")
+
+        return tell
 
     def choose(self, ids: Collection[str], selection: str) -> None:
         """Run only these cases: the run is a partial one, and `selection` says who chose."""
@@ -211,8 +228,9 @@ class Run:
 
     def records(self) -> Generator[Record, None, None]:
         """Run the plan and yield records in the order in which cases end; Ctrl-C and SIGTERM end it early and quietly."""
+        self.hold_answers()  # of what `choose` left, and before anything opens the device
         plan, display, profile = self.plan, self._display, self.loaded.profile
-        line = _run_line(plan, self.loaded, self._bench)
+        line = _run_line(plan, self.loaded, self._bench, self._request.challenge)
         journal, self._known = open_run(self.folder, line, resume=self._request.resume)
         with ExitStack() as stack:
             stack.callback(journal.close)
@@ -265,6 +283,11 @@ class Run:
         return RunResult(info=self.info(), verdict=verdict, records=tuple(judged))
 
 
+def _has_to_be_held(planned: Planned) -> bool:
+    """Whether what a case should give comes by way of the cache, which children could rewrite."""
+    return planned.inputs is not None and planned.expected is not None and not planned.is_from_code
+
+
 def _not_run(planned: Planned, cause: str) -> Record:
     judged = Judgement(outcome=Outcome.NOT_RUN, reason=f"not reached: {cause or 'the run ended early'}")
     record = make_record(planned.case, judged)
@@ -313,7 +336,7 @@ def _remove_stale(folder: Path, own: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _run_line(plan: planning.Plan, loaded: LoadedProfile, bench: LoadedBench | None) -> RunLine:
+def _run_line(plan: planning.Plan, loaded: LoadedProfile, bench: LoadedBench | None, challenge: str) -> RunLine:
     lab = bench.bench.bench if bench is not None else Bench()
     return RunLine(
         run_id=secrets.token_hex(8),
@@ -323,6 +346,7 @@ def _run_line(plan: planning.Plan, loaded: LoadedProfile, bench: LoadedBench | N
         profile_digest=loaded.digest,
         planned=len(plan.cases),
         bench_digest=lab.digest(str(bench.python or "") if bench is not None else ""),
+        challenge=challenge,
     )
 
 
@@ -366,6 +390,7 @@ def _info(
         journal=journal,
         versions={"conformance": __version__, **crew.versions},
         bench=bench.bench.bench.settings() if bench is not None else {},
+        challenge=request.challenge,
         bench_file=unicode_only(request.bench or ""),
         planned=len(plan.cases),
         not_selected=plan.not_selected,

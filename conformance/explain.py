@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.errors import UsageError
+from conformance.numerics.modes import PrecisionMode
 from conformance.profile.tightening import value_text
 from conformance.profile.wording import shown
 from conformance.records import Basis
@@ -217,15 +218,21 @@ def _model(case: Case) -> Iterator[Line]:
     opsets = ", ".join(f"{domain} {version}" for domain, version in params["opsets"].items())
     yield "model", f"{params['title']}, variant {variant}: opsets {opsets}; its card: fixtures/models/{name}/card.yaml"
     yield "reference", f"the graph of variant {params['reference']} in float64"
+    yield "inputs", "from public seeds; `conformance run --challenge TEXT` draws others"
     if kind == "accuracy":
         yield "samples", f"task {params['task']}, salt {params['salt']}, in batches of {params['batch']}"
         yield "limit", f"99 % upper bound of the share that the device loses ≤ {params['margin']:g}"
     else:
-        bits, limit = params["bits"], params["limit_db"]
+        mode = PrecisionMode.of(params["precision"])
         yield (
-            "limit",
-            f"signal to noise ≥ {limit:g} dB, for the {bits} bits of the coarsest part of the declared precision",
+            "precision",
+            f"operands in {mode.input}, sums in {mode.accumulate}, results in {mode.output}, as declared or the type's own",
         )
+        yield (
+            "judged",
+            "by Monte Carlo arithmetic: each error as a share r of what that precision scatters (docs/numerics.md)",
+        )
+        yield "limit", "|r| ≤ 8 for each element; the size and the lean of the errors of the tensor and of its groups"
 
 
 def _tolerance(case: Case | None, entry: Any) -> str:

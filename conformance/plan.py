@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conformance.errors import UsageError
+from conformance.numerics.modes import PrecisionMode
 from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
 from conformance.profile.conditions import evaluate
 from conformance.profile.declares import Declarations, Operators, Precision
@@ -70,9 +71,11 @@ class Plan(NamedTuple):
 class Context:
     """What checks may look at while they plan; implements `checks.support.port.PlanContext`."""
 
-    def __init__(self, loaded: LoadedProfile, target: Target, suite: Callable[[], Any]) -> None:
+    def __init__(self, loaded: LoadedProfile, target: Target, suite: Callable[[], Any], challenge: str = "") -> None:
         declares, caps = loaded.profile.declares, loaded.category.caps
         self.target = target
+        self.challenge = challenge
+        self.determinism: str = declares.determinism or "bounded"
         self.claims = loaded.claims
         self.minimum = _minimum(caps)
         self._caps = caps
@@ -82,6 +85,7 @@ class Context:
         self._host_terms = declares.allowed_host_ops
         self._load_suite = suite
         self._suite: Any = None
+        self._made: list[Any] | None = None
 
     def claims_type(self, name: str) -> bool:
         """Return whether the device claims a tensor type."""
@@ -96,6 +100,13 @@ class Context:
         """Return the significant bits of sums in a type, as declared or its own."""
         declared = self._precision.get(name, Precision()).completed(name).accumulate
         return ROUNDOFF_BITS[declared] if declared is not None else ROUNDOFF_BITS["float32"]
+
+    def precision_mode(self, kind: str) -> dict[str, Any]:
+        """Return how the device declares to compute a floating-point type, as `numerics.modes.PrecisionMode.of` takes it."""
+        declared = self._precision.get(kind, Precision()).completed(kind)
+        parts = {name: getattr(declared, name) for name in PrecisionMode.__struct_fields__}
+        found: dict[str, Any] = msgspec.to_builtins(PrecisionMode(**parts))
+        return found
 
     def demands(self, entry: Any) -> bool:
         """Return whether the category's minimum opsets and types hold all that a model needs (index types aside)."""
@@ -121,6 +132,19 @@ class Context:
         if self._suite is None:
             self._suite = self._load_suite()
         return self._suite
+
+    def made(self) -> list[Any]:
+        """Return the generated operator cases, loaded on first use."""
+        if self._made is None:
+            from conformance.reference.made.index import load_entries
+
+            self._made = load_entries()
+        return self._made
+
+    @property
+    def loaded_made(self) -> list[Any]:
+        """The generated cases if some check asked for them, else none."""
+        return self._made or []
 
     @property
     def loaded_suite(self) -> Any:
@@ -218,19 +242,23 @@ def build(
     rest = [planned for planned in chosen if planned.case.check == "operators"]
     gate.sort(key=lambda planned: planned.case.order)
     suite = context.loaded_suite
+    entries = (*(suite.entries if suite else ()), *context.loaded_made)
+    # A generated case that is not claimed is in no plan: it still says that a case exists.
+    is_claimed = dict.fromkeys((one.case_id for one in context.loaded_made), False)
+    is_claimed |= {one.case.id: one.case.basis is not Basis.UNCLAIMED for one in everything}
     return Plan(
         cases=gate + rest,
         states=states,
         not_selected=len(everything) - len(chosen),
         pinned=[(e.case_id, f"{e.invalid} ({e.reference})") for e in suite.entries if e.invalid] if suite else [],
-        denominators=count_out(suite.entries) if suite else {},
+        denominators=count_out(entries) if entries else {},
         level=level,
         selection=selection,
         claims=Book(
             operators=loaded.claims.operator_versions(),
             types=loaded.claims.types,
-            entries=suite.entries if suite else (),
-            is_claimed={one.case.id: one.case.basis is not Basis.UNCLAIMED for one in everything},
+            entries=entries,
+            is_claimed=is_claimed,
         ),
     )
 

@@ -113,11 +113,12 @@ def make_plan(
     selection: str = "",
     progress: Any = None,
     bench: LoadedBench | None = None,
+    challenge: str = "",
 ) -> tuple[planning.Plan, planning.Context]:
     """Plan a run; UsageError where nothing is selected."""
     from conformance.reference.suite import load_suite
 
-    context = planning.Context(loaded, target_of(loaded, bench), lambda: load_suite(progress))
+    context = planning.Context(loaded, target_of(loaded, bench), lambda: load_suite(progress), challenge)
     plan = planning.build(
         loaded,
         context,

@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--conformance-profile", metavar="FILE", help="device profile (path or shipped name) for the fixture `device`"
     )
+    group.addoption("--conformance-challenge", metavar="TEXT", help="the certifier's text, from which inputs are drawn")
     group.addoption("--conformance-out", metavar="DIR", help="run folder (default: a new one below conformance-runs/)")
 
 
@@ -120,7 +121,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for file in _started(config):
         if file.result is None or file.run is None:
             continue
-        from conformance.reports.support.telling import EXIT_MEANINGS
+        from conformance.reports.support.telling import EXIT_MEANINGS, drawn_from
 
         verdict = file.result.verdict
         terminalreporter.section(f"conformance: {file.path.name}")
@@ -130,6 +131,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 terminalreporter.line(f"{one.id} {one.level} {one.result.value}: {one.reason or one.why}")
         if not verdict.certifiable:
             terminalreporter.line(f"not certifiable: {verdict.why_not_certifiable}")
+        terminalreporter.line(f"inputs: {drawn_from(file.result.info)}")
         terminalreporter.line("placement shown" if verdict.placement_shown else "PLACEMENT NOT SHOWN")
         terminalreporter.line(f"run folder: {file.run.folder}")
 
@@ -160,8 +162,10 @@ class ProfileFile(pytest.File):
         from conformance.prepare import make_plan, prepare
 
         try:
-            loaded, _ = prepare(str(self.path), self.config.getoption("--conformance-bench"))
-            plan, _ = make_plan(loaded, level=self.config.getoption("--conformance-level"), progress=self._tell_once)
+            option = self.config.getoption
+            loaded, _ = prepare(str(self.path), option("--conformance-bench"))
+            level, challenge = option("--conformance-level"), self._challenge()
+            plan, _ = make_plan(loaded, level=level, progress=self._tell_once, challenge=challenge)
         except ConformanceError as error:
             raise self.CollectError(str(error)) from error
         marks: dict[str, pytest.MarkDecorator] = {}
@@ -178,6 +182,13 @@ class ProfileFile(pytest.File):
                     self, name=f"requirements/{state.requirement.id}", reason=state.unplanned
                 )
         yield VerdictItem.from_parent(self, name="verdict")
+
+    def _challenge(self) -> str:
+        """Return the challenge, empty where there is none; UsageError where it is none that can be told."""
+        from conformance.reference.challenges import read_challenge
+
+        given = self.config.getoption("--conformance-challenge")
+        return "" if given is None else read_challenge(given)
 
     def _tell_once(self, *_: object) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -228,7 +239,8 @@ class ProfileFile(pytest.File):
         option = self.config.getoption
         out = option("--conformance-out")
         bench, level = option("--conformance-bench"), option("--conformance-level")
-        run = Run(Request(str(self.path), bench, Path(out) if out else None, level), Silent())
+        request = Request(str(self.path), bench, Path(out) if out else None, level, challenge=self._challenge())
+        run = Run(request, Silent())
         run.__enter__()
         self.config.stash.setdefault(STARTED, []).append(self)
         run.choose(set(self.chosen), "chosen by pytest")

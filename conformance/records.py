@@ -382,6 +382,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     bench: dict[str, str]
     planned: int
     not_selected: int
+    challenge: str = ""
+    """What the inputs of models and of our own operator cases were drawn from; empty where they come from public seeds."""
     bench_file: str = ""
     """The bench file as the user named it, usable in a run-again line; empty without one."""
     resumed: int = 0

@@ -28,3 +28,5 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     model: ModelRef
     datasets: list[list[NamedValue]]
+    further: dict[str, ModelRef] = {}
+    """Other forms of the model that a case needs, by name: with a fixed batch, or with its inner results as outputs. Inline."""

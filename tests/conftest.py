@@ -20,7 +20,9 @@ def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONFORMANCE_CACHE", str(folder))
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # else each of a thousand children compiles the package anew
+        patch.delenv(
+            "PYTHONDONTWRITEBYTECODE", raising=False
+        )  # else each of a thousand children compiles the package anew
         patch.delenv("COLUMNS", raising=False)  # workers of pytest-xdist have 80, and what is printed is compared
         yield folder
 

@@ -47,7 +47,7 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_commands_are_those_of_the_documents() -> None:
-    assert COMMANDS == ["check", "explain", "init", "list", "run", "schema"]
+    assert COMMANDS == ["check", "explain", "init", "list", "run", "schema", "selftest"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

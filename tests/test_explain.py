@@ -234,7 +234,7 @@ def test_an_unknown_id_is_one_line_and_exit_code_2(suite_cache: Path) -> None:
     [
         (
             "models/encoder/float32/agreement",
-            ["fixtures/models/encoder/card.yaml", "signal to noise ≥ 90 dB, for the 24 bits"],
+            ["fixtures/models/encoder/card.yaml", "operands in float32, sums in float32", "Monte Carlo arithmetic"],
         ),
         ("models/decoder/int4-contrib/decode", ["com.microsoft 1", "the graph of variant int4 in float64"]),
         ("models/cnn-shapes/float32/accuracy", ["task shapes, salt 0, in batches of 64", "device loses ≤ 0.01"]),

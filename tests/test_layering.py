@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "conformance"
 
-FOUNDATION = ["errors", "paths", "registry", "host", "tensors", "workload", "records", "observation"]
+FOUNDATION = ["errors", "paths", "registry", "host", "tensors", "numerics", "workload", "records", "observation"]
 """Modules that every room may use, lowest first."""
 ROOMS = [
     "profile",
@@ -30,6 +30,9 @@ ROOMS = [
     "explain",
     "conduct",
     "device",
+    "selftest",
+    "bisection",
+    "diagnose",
     "pytest_plugin",
     "cli",
     "__main__",

@@ -1,8 +1,9 @@
 """Reference models: whether a device computes what each graph says, and whether it is as good at the task.
 
-Per model and variant: `agreement` compares outputs with the graph in float64; `accuracy` counts the labelled samples that
-the reference gets right and the device wrong; a decoder has `prefill`, `decode` (token by token, the cache that came out
-going in again) and `two-sequences` (two sessions turn by turn: neither may see the other's cache).
+Per model and variant: `agreement` judges outputs by how far the graph in float64 scatters when every operation is perturbed
+as the declared precision rounds (tier 3, docs/numerics.md); `accuracy` counts the labelled samples that the reference gets
+right and the device wrong; a decoder has `prefill`, `decode` (token by token, the cache that came out going in again) and
+`two-sequences` (two sessions turn by turn: neither may see the other's cache), each judged step by step as `agreement` is.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from conformance.checks.support.modelling import (
     judge_agreement,
     run_sequences,
 )
-from conformance.checks.support.noise import limit_db
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
 from conformance.checks.support.valuing import judge_faults, judge_inputs
 from conformance.checks.support.witnessing import place_judgement
+from conformance.numerics.modes import PrecisionMode
 from conformance.observation import Observation
 from conformance.records import SHARED, Basis, Case, Judgement, Outcome
 from conformance.reference import feeds
+from conformance.reference.challenges import salted
 from conformance.reference.model_index import load_models
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from conformance.checks.support.port import Device, PlanContext, Requested
     from conformance.observation import Seen
     from conformance.reference.model_index import ReferenceModel, Variant
-    from conformance.tensors import Value
     from conformance.workload import Workload
 
 SALT = 0
@@ -64,7 +65,8 @@ def _planned(requested: Requested, context: PlanContext, model: ReferenceModel, 
         unclaimed, is_required = unclaimed or told, False
     unclaimed = "" if is_required else unclaimed
     basis = Basis.REQUIRED if is_required else Basis.DECLARED
-    bits = context.significant_bits(variant.kind)
+    precision = context.precision_mode(variant.kind)
+    salt = salted(SALT, context.challenge)
     case = Case(
         id=f"models/{model.name}/{variant.name}/{kind}",
         check="models",
@@ -81,39 +83,43 @@ def _planned(requested: Requested, context: PlanContext, model: ReferenceModel, 
             "opsets": variant.opset_imports,
             "reference": variant.reference,
             "sha256": variant.sha256,
-            "salt": SALT,
+            "salt": salt,
             "task": model.task,
             "margin": variant.margin,
             "batch": feeds.BATCH,
-            "bits": bits,
-            "limit_db": limit_db(bits, context.accumulator_bits(variant.kind)),
+            "precision": precision,
             "outputs": [info.name for info in variant.outputs],
             "types": {info.name: info.type for info in variant.outputs},
             "provider": context.target.provider,
             "allowed_host_ops": context.allowed_host_ops(uses),
         },
     )
-    return Planned(case, partial(_expected, model, variant, kind), partial(_workload, model, variant, kind))
+    expected = partial(_expected, model, variant, kind, salt, precision)
+    return Planned(case, expected, partial(_workload, model, variant, kind, salt))
 
 
-def _workload(model: ReferenceModel, variant: Variant, kind: str) -> Workload:
+def _workload(model: ReferenceModel, variant: Variant, kind: str, salt: int) -> Workload:
     """Return model and inputs, made when the case is about to run: all of them at once would fill the memory."""
     from conformance.reference import workloads  # what makes them loads onnx, which planning does without
 
-    return workloads.make(model, variant, kind, SALT)
+    return workloads.make(model, variant, kind, salt)
 
 
-def _expected(model: ReferenceModel, variant: Variant, kind: str) -> list[list[Value]]:
-    from conformance.reference import answers
+def _expected(
+    model: ReferenceModel, variant: Variant, kind: str, salt: int, precision: dict[str, Any]
+) -> list[list[Any]]:
+    """Return labels and what the reference gets right, or per request the spread of each output."""
+    from conformance.reference import answers, spreads
 
     if kind == "accuracy":
-        return [[answers.labels_of(model.task, SALT), answers.judged_right(model, variant, SALT)]]
-    names = [info.name for info in variant.outputs]
+        return [[answers.labels_of(model.task, salt), answers.judged_right(model, variant, salt)]]
+    names, mode = [info.name for info in variant.outputs], PrecisionMode.of(precision)
     if kind == "agreement":
-        agreed = answers.agreed(model, variant, SALT)
+        agreed = spreads.agreed(model, variant, salt, mode)
         return [[agreed[name] for name in names]]
-    salts = (SALT, SALT + 100) if kind == "two-sequences" else (SALT,)
-    sequences = [answers.decoded(model, variant, salt)[: 1 if kind == "prefill" else None] for salt in salts]
+    salts = (salt, salt + 100) if kind == "two-sequences" else (salt,)
+    last = 1 if kind == "prefill" else None
+    sequences = [spreads.decoded(model, variant, one, mode)[:last] for one in salts]
     steps = []
     for at, sequence in enumerate(sequences):
         again = sequences[(at + 1) % len(sequences)][1:2]  # the second step once more, of the sequence beside this one
@@ -133,7 +139,7 @@ def measure(case: Case, device: Device) -> Observation:
     return Observation(sessions=sessions, has_witness=device.adapter.has_witness)
 
 
-def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
+def judge(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
     """Rejected, wrong names, wrong values, wrong place: the first that holds decides."""
     sessions = seen.observation.sessions
     ran = [at for at, session in enumerate(sessions) if session.inferences]

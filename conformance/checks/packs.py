@@ -21,6 +21,7 @@ from conformance.checks.support.witnessing import place_judgement
 from conformance.observation import Observation
 from conformance.records import SHARED, Basis, Case, Judgement, Measurement, Outcome
 from conformance.reference import packs
+from conformance.reference.challenges import salted
 from conformance.tensors import element_of, to_ref
 from conformance.workload import ModelRef, NamedValue, Workload
 
@@ -39,6 +40,7 @@ FINE_BITS = 11
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     """Return one case per model whose package is installed, in the version that is known."""
+    salt = salted(SALT, context.challenge)
     for pack in packs.PACKS:
         model = packs.find(pack)
         if model is None:
@@ -58,7 +60,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
             unsupported=unclaimed,
             params={
                 "sha256": pack.sha256,
-                "salt": SALT,
+                "salt": salt,
                 "limit": NEAR if bits >= FINE_BITS else COARSE,
                 "outputs": [info.name for info in facts.outputs],
                 "types": {info.name: info.type for info in facts.outputs},
@@ -66,16 +68,16 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
                 "allowed_host_ops": context.allowed_host_ops(uses),
             },
         )
-        yield Planned(case, partial(_expected, pack, model), partial(_workload, pack, model))
+        yield Planned(case, partial(_expected, pack, model, salt), partial(_workload, pack, model, salt))
 
 
-def _workload(pack: Pack, model: bytes) -> Workload:
-    feeds = [NamedValue(name, to_ref(value)) for name, value in packs.inputs(pack, SALT).items()]
+def _workload(pack: Pack, model: bytes, salt: int) -> Workload:
+    feeds = [NamedValue(name, to_ref(value)) for name, value in packs.inputs(pack, salt).items()]
     return Workload(model=ModelRef(data=model), datasets=[feeds])
 
 
-def _expected(pack: Pack, model: bytes) -> list[list[Value]]:
-    return [list(packs.answers(pack, model, SALT).values())]
+def _expected(pack: Pack, model: bytes, salt: int) -> list[list[Value]]:
+    return [list(packs.answers(pack, model, salt).values())]
 
 
 def measure(case: Case, device: Device) -> Observation:

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, cast
 
 from conformance.adapters.runtime.port import Mode
-from conformance.checks.support.noise import find_fault, limit_db, signal_to_noise_db
+from conformance.checks.support.noise import LEAST_DB, find_fault, signal_to_noise_db
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device, run_session
 from conformance.checks.support.using import why_unasked
@@ -39,14 +39,10 @@ CPU_SHARE_FAIL = 0.1
 """CPU time over the time that the process was not kept waiting for a processor, for a device that is the host's CPU."""
 LOAD_REPEATS = 3
 
-COARSE_BITS = 8
-"""The answers of the load are to be right in any precision: which one it is, other requirements ask."""
-
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     """Return the witness case, the controls and the host CPU case."""
     target = context.target
-    least_db = limit_db(COARSE_BITS)
     opset = context.probe_opset()
     small = _workload(probes.probe_model("matmul_relu", opset), probes.matmul_relu(11)[0])
     load = _workload(probes.probe_model("contraction_load", opset), probes.contraction_load())
@@ -64,7 +60,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
             "allowed_host_ops": context.allowed_host_ops([]),
         }
         if exclusive:
-            params["least_db"] = least_db
+            params["least_db"] = LEAST_DB  # right in any precision: which one it is, other requirements ask
         yield Planned(
             Case(
                 id=f"placement/{name}",

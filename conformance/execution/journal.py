@@ -43,6 +43,8 @@ class RunLine(msgspec.Struct, tag="run", frozen=True, kw_only=True):
     planned: int
     bench_digest: str = ""
     """Of what the bench file says about the unit, its host, the interpreter, the environment and the server."""
+    challenge: str = ""
+    """What inputs are drawn from; empty where they are public."""
 
 
 class ResumeLine(msgspec.Struct, tag="resume", frozen=True, kw_only=True):
@@ -334,6 +336,7 @@ def _known(folder: Path, lines: list[Line], now: RunLine) -> Known:
     for what, then, current in (
         ("version of the harness", first.harness_version, now.harness_version),
         ("profile", first.profile_digest, now.profile_digest),
+        ("challenge", first.challenge, now.challenge),
         ("plan (level, selection or suite)", first.plan_digest, now.plan_digest),
         ("bench file (unit, host, interpreter, environment or server)", first.bench_digest, now.bench_digest),
     ):

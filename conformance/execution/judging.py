@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Stores = Callable[[int], dict[str, memoryview]]
 
 
-ABOUT_VALUES = frozenset({"worst_error", "signal_to_noise", "lost_share_upper_99", "worst_answer_error"})
+ABOUT_VALUES = frozenset({"worst_error", "worst_statistic", "lost_share_upper_99", "worst_answer_error"})
 """Measurements by which a check says that the values are right, wherever they were computed."""
 
 

@@ -45,11 +45,17 @@ CHECK_PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
     "offers": {},
     "must-reject": {},
     "packs": {},
+    "exact": {"scope": ("declared", "minimum", "advisory")},
+    "determinism": {
+        "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
+    },
     "models": {
         "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
     },
 }
 """The parameters of the checks that exist, with the values each may have. A check that is not here comes later."""
+EXCEPT = "except"
+"""Of the check `exact`: a list of globs over case ids that the category does not ask. They are run and told all the same."""
 
 
 class Title(Strict):
@@ -124,12 +130,18 @@ class Requirement(Strict):
         if known is None:
             return
         for name, value in self.params.items():
-            if name not in known:
+            if name == EXCEPT and self.check == "exact":
+                if not isinstance(value, tuple | list) or not all(isinstance(one, str) and one for one in value):
+                    yield (
+                        ("params", name),
+                        "a list of globs over case ids is wanted here, such as [exact/ai.onnx.Max-*]",
+                    )
+            elif name not in known:
                 yield ("params", name), Hint(f"the check {self.check} has no parameter '{shown(name)}'", name, known)
             elif value not in known[name]:
                 yield ("params", name), Hint(f"{name} cannot be '{shown(str(value))}'", str(value), known[name])
         # A misspelt parameter is one mistake, not an unknown one and a missing one.
-        missing = known.keys() - self.params.keys() if self.params.keys() <= known.keys() else set()
+        missing = known.keys() - self.params.keys() if self.params.keys() <= {*known, EXCEPT} else set()
         for name in sorted(missing):
             yield ("check",), f"the check {self.check} needs the parameter '{name}': {' or '.join(known[name])}"
 

@@ -172,10 +172,19 @@ def _scan_nodes(
 
 
 def _use(node: onnx.NodeProto, domain: str, opset: int, types: set[str]) -> OperatorUse:
-    since, following, defaults = _version(node.op_type, domain, opset)
-    attributes = dict(defaults)
-    attributes.update({a.name: value for a in node.attribute if (value := _plain(a)) is not None})
-    return OperatorUse(domain, node.op_type, since, following, attributes, tuple(sorted(types)))
+    named = {a.name: value for a in node.attribute if (value := _plain(a)) is not None}
+    return find_use(node.op_type, opset, types, named, domain=domain)
+
+
+def find_use(
+    op: str, opset: int, types: Iterable[str], attributes: dict[str, Attribute], *, domain: str = "ai.onnx"
+) -> OperatorUse:
+    """Return the use of an operator in a model of that opset, the defaults of its schema filled in.
+
+    HarnessError where the installed onnx defines no such operator at that opset.
+    """
+    since, following, defaults = _version(op, domain, opset)
+    return OperatorUse(domain, op, since, following, defaults | attributes, tuple(sorted(types)))
 
 
 def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:

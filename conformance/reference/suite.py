@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -31,6 +31,7 @@ from conformance.tensors import from_ref
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conformance.reference.suite_limits import SuiteLimits
     from conformance.tensors import Value
 
 __all__ = ["Dataset", "OperatorUse", "Region", "Suite", "SuiteEntry", "load_suite"]
@@ -62,6 +63,7 @@ class Suite:
         self.entries: list[SuiteEntry] = pins.apply(index.entries)
         self._by_id = {entry.case_id: entry for entry in self.entries}
         self._maps: dict[str, bytes] = {}
+        self._limits: SuiteLimits | None = None
 
     @property
     def inputs_path(self) -> Path:
@@ -93,6 +95,14 @@ class Suite:
         stores = {"expected": self._store(EXPECTED)}
         return [from_ref(ref, stores) for _, ref in entry.datasets[dataset].outputs]
 
+    def limits(self, modes: dict[str, dict[str, Any]]) -> SuiteLimits:
+        """Return what the cases are judged by under these precisions, by type; `hold` makes it ready."""
+        from conformance.reference.suite_limits import SuiteLimits
+
+        if self._limits is None:
+            self._limits = SuiteLimits(self, modes)
+        return self._limits
+
     def close(self) -> None:
         """Give the maps back; arrays that are still held keep theirs alive until they go."""
         self._maps.clear()
@@ -103,9 +113,11 @@ class Suite:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def hold(self) -> None:
-        """Take the expected outputs into memory now: once a device is open, its process could rewrite the file."""
+    def hold(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Take expected outputs and limits into memory now: once a device is open, its process could rewrite the files."""
         self._store(EXPECTED)
+        if self._limits is not None:
+            self._limits.hold(progress or (lambda *_: None))
 
     def _store(self, name: str) -> memoryview:
         held = self._maps.get(name)

@@ -22,7 +22,7 @@ from conformance.reports.support.junit_entries import (
     seconds,
     status_of,
 )
-from conformance.reports.support.telling import is_must, musts
+from conformance.reports.support.telling import drawn_from, is_must, musts
 from conformance.reports.support.text import ascii_only, clip
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def _properties(result: RunResult) -> dict[str, str]:
         "profile_digest": info.profile_digest,
         "level": info.level,
         "selection": info.selection,
+        "inputs": drawn_from(info),
+        "challenge": info.challenge,
         "planned": str(info.planned),
         "not_selected": str(info.not_selected),
         "interrupted": info.interrupted,

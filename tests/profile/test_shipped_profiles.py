@@ -50,6 +50,7 @@ def test_the_host_reference_is_never_certifiable_and_has_a_check_for_everything(
         ("IF-001", "MUST", "session"), ("PL-001", "MUST", "placement"), ("OP-001", "MUST", "operators"),
         ("SES-001", "MUST", "interface"), ("SES-002", "MUST", "lifecycle"), ("SES-003", "MUST", "offers"),
         ("SHP-001", "MUST", "interface"), ("NUM-001", "MUST", "models"), ("NUM-003", "MAY", "packs"),
+        ("NUM-004", "MUST", "exact"), ("NUM-005", "SHOULD", "exact"),
         ("MR-001", "MUST", "must-reject"),
     ]  # fmt: skip
 

@@ -18,29 +18,16 @@ import msgspec
 import numpy as np
 
 from conformance.errors import HarnessError
+from conformance.numerics.closeness import compare_close, compare_exact
 from conformance.tensors import type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conformance.tensors import Array, Value
 
-BLOCK = 1 << 15
-"""Elements compared at a time: a few arrays of a quarter of a megabyte, whatever the size of the tensors."""
+SMALL = 1 << 12
+"""Elements up to which the bytes of both tensors are copied and compared as a whole: quicker than any arithmetic."""
 BFLOAT16_RTOL = 2.0**-6
 TOLERANT = frozenset({"float16", "bfloat16", "float32", "float64", "complex64", "complex128"})
-NARROW_FLOATS = frozenset(
-    {
-        "float8e4m3fn",
-        "float8e4m3fnuz",
-        "float8e5m2",
-        "float8e5m2fnuz",
-        "float8e8m0",
-        "float4e2m1",
-        "float6e2m3",
-        "float6e3m2",
-    }
-)
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,148 +125,36 @@ def _compare_strings(expected: Array, actual: Array, name: str) -> Comparison:
 
 def _compare_numbers(expected: Array, actual: Array, rtol: float, atol: float, name: str) -> Comparison:
     total = expected.size
-    if total <= BLOCK and expected.tobytes() == actual.tobytes():
+    if total <= SMALL and expected.tobytes() == actual.tobytes():
         return Comparison(ok=True, total=total)
     kind = type_name(expected)
-    if (
-        kind == "bool" and actual.view(np.uint8).max(initial=0) > 1
-    ):  # numpy takes any byte but 0 for true, C code does not
+    if kind == "bool" and actual.view(np.uint8).max(initial=0) > 1:
+        # numpy takes any byte but 0 for true, C code does not
         expected, actual, kind = expected.view(np.uint8), actual.view(np.uint8), "uint8"
     if kind == "bfloat16":
         rtol = max(rtol, BFLOAT16_RTOL)
-    if kind not in TOLERANT:
-        judge: Callable[[Array, Array, _Tally], None] = _judge_narrow if kind in NARROW_FLOATS else _judge_exact
-    else:
-        judge = _judge_complex if kind.startswith("complex") else _judge_float
-    tally = _Tally(rtol, atol)
-    want_blocks, got_blocks = _blocks(expected), _blocks(actual)
-    with np.errstate(all="ignore"):
-        for start in range(0, total, BLOCK):
-            want, got = want_blocks(start), got_blocks(start)
-            tally.start = start
-            # Equal bits need no arithmetic; signed zeros and NaN payloads go the long way.
-            if total <= BLOCK or not np.array_equal(want.view(np.uint8), got.view(np.uint8)):
-                judge(want, got, tally)
-    if not tally.mismatched:
-        return tally.result("", total)
-    at = np.unravel_index(tally.first, expected.shape)
-    limit = f" ± {_number(atol + rtol * abs(_wide(expected[at])))}" if kind in TOLERANT else ""
-    text = f"{name}{_place(tally.first, expected.shape)} = {_show(actual[at])}, want {_show(expected[at])}"
-    return tally.result(text + (limit if np.isfinite(_wide(expected[at])) else ""), total)
-
-
-class _Tally:
-    """Running maxima and the first mismatch over the blocks of one tensor."""
-
-    def __init__(self, rtol: float, atol: float) -> None:
-        self.rtol, self.atol = rtol, atol
-        self.start = 0
-        self.first = -1
-        self.mismatched = 0
-        self.max_abs = self.max_rel = self.margin = 0.0
-
-    def count(self, wrong: Array) -> None:
-        """Count the true elements of `wrong`, a bool array over the current block."""
-        found = int(np.count_nonzero(wrong))
-        if found:
-            if self.first < 0:
-                self.first = self.start + int(wrong.argmax())
-            self.mismatched += found
-
-    def result(self, mismatch: str, total: int) -> Comparison:
-        """Return the comparison."""
-        return Comparison(
-            ok=not self.mismatched,
-            mismatch=mismatch,
-            max_abs=self.max_abs,
-            max_rel=self.max_rel,
-            margin=self.margin,
-            mismatched=self.mismatched,
-            total=total,
-        )
-
-
-def _judge_exact(want: Array, got: Array, tally: _Tally) -> None:
-    wrong = np.not_equal(want, got)
-    tally.count(wrong)
-    if wrong.any():
-        tally.margin = math.inf
-
-
-def _judge_narrow(want: Array, got: Array, tally: _Tally) -> None:
-    # Every value of these types is a float32; e8m0 has no zero and no sign, its 0xFF is NaN.
-    wide, seen = want.astype(np.float32), got.astype(np.float32)
-    wrong = (wide != seen) & ~(np.isnan(wide) & np.isnan(seen))
-    tally.count(wrong)
-    if wrong.any():
-        tally.margin = math.inf
-
-
-def _judge_float(want: Array, got: Array, tally: _Tally) -> None:
-    wide, seen = want.astype(np.float64), got.astype(np.float64)
-    error = seen - wide
-    np.abs(error, out=error)
-    largest = float(error.max())
-    if math.isfinite(largest) and tally.atol > 0:
-        # All is finite (a NaN or an infinity would show in the maximum): the common case, without masks.
-        _judge_finite(error, largest, np.abs(wide, out=wide), seen, tally)
-    else:
-        _judge_errors(error, np.abs(wide), _special(wide, seen), tally)
-
-
-def _judge_finite(error: Array, largest: float, size: Array, spare: Array, tally: _Tally) -> None:
-    tally.max_abs = max(tally.max_abs, largest)
-    relative = (
-        np.divide(error, size, out=spare)
-        if size.min() > 0
-        else np.divide(error, size, out=np.zeros_like(error), where=size > 0)
+    is_tolerant = kind in TOLERANT
+    found = compare_close(actual, expected, rtol, atol) if is_tolerant else compare_exact(actual, expected)
+    return Comparison(
+        ok=not found.mismatched,
+        mismatch=_describe(expected, actual, found.first, (rtol, atol) if is_tolerant else None, name)
+        if found.mismatched
+        else "",
+        max_abs=found.max_abs,
+        max_rel=found.max_rel,
+        margin=found.margin,
+        mismatched=found.mismatched,
+        total=total,
     )
-    tally.max_rel = max(tally.max_rel, float(relative.max()))
-    size *= tally.rtol
-    size += tally.atol
-    if (error > size).any():
-        tally.count(error > size)
-    error /= size
-    tally.margin = max(tally.margin, float(error.max()))
 
 
-def _judge_complex(want: Array, got: Array, tally: _Tally) -> None:
-    wide, seen = want.astype(np.complex128), got.astype(np.complex128)
-    # By part where a part is not finite: inf + 1j equals inf + 1j, and nothing else.
-    finite, alike = _special(wide.real, seen.real), _special(wide.imag, seen.imag)
-    special = (finite[0] & alike[0], (finite[0] | finite[1]) & (alike[0] | alike[1]))
-    parts = ((wide.real, seen.real), (wide.imag, seen.imag))
-    both = [(a == b) | (np.isnan(a) & np.isnan(b)) for a, b in parts]
-    _judge_errors(np.abs(seen - wide), np.abs(wide), (special[0], both[0] & both[1]), tally)
-
-
-def _special(wide: Array, seen: Array) -> tuple[Array, Array]:
-    """Return where both are finite, and where both are the same non-finite value."""
-    finite = np.isfinite(wide) & np.isfinite(seen)
-    return finite, ~finite & ((wide == seen) | (np.isnan(wide) & np.isnan(seen)))
-
-
-def _judge_errors(error: Array, size: Array, special: tuple[Array, Array], tally: _Tally) -> None:
-    finite, alike = special
-    limit = tally.atol + tally.rtol * size
-    wrong = ~np.where(finite, error <= limit, alike)
-    tally.count(wrong)
-    error = np.where(finite, error, 0.0)
-    tally.max_abs = max(tally.max_abs, float(error.max(initial=0.0)))
-    relative = np.divide(error, size, out=np.zeros_like(error), where=finite & (size > 0))
-    tally.max_rel = max(tally.max_rel, float(relative.max(initial=0.0)))
-    margins = np.divide(error, limit, out=np.where(error > 0, np.inf, 0.0), where=finite & (limit > 0))
-    if (wrong & ~finite).any():
-        tally.margin = math.inf
-    tally.margin = max(tally.margin, float(margins.max(initial=0.0)))
-
-
-def _blocks(array: Array) -> Callable[[int], Array]:
-    """Return a reader of flat row-major blocks; a strided array is copied block by block, never as a whole."""
-    if array.flags.c_contiguous:
-        flat = array.reshape(-1)
-        return lambda start: flat[start : start + BLOCK]
-    return lambda start: array.flat[start : start + BLOCK]
+def _describe(expected: Array, actual: Array, first: int, tolerance: tuple[float, float] | None, name: str) -> str:
+    at = np.unravel_index(first, expected.shape)
+    text = f"{name}{_place(first, expected.shape)} = {_show(actual[at])}, want {_show(expected[at])}"
+    if tolerance is None or not np.isfinite(_wide(expected[at])):
+        return text
+    rtol, atol = tolerance
+    return f"{text} ± {_number(atol + rtol * abs(_wide(expected[at])))}"
 
 
 def _place(index: int, shape: tuple[int, ...]) -> str:

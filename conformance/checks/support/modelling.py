@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.intervals import CONFIDENCE, lower_bound, upper_bound
-from conformance.checks.support.noise import bits_for, find_fault, find_type_fault, signal_to_noise_db
+from conformance.checks.support.noise import find_shape_fault, find_type_fault
 from conformance.checks.support.running import end_session, fault_of
 from conformance.checks.support.valuing import judge_names
+from conformance.numerics.spread import FARTHEST, judge_spread
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import Judgement, Measurement, Outcome
 from conformance.reference.feeds import past_of
@@ -21,13 +22,15 @@ from conformance.workload import NamedValue
 if TYPE_CHECKING:
     from conformance.adapters.runtime.port import Mode, RuntimeSession
     from conformance.checks.support.port import Device
+    from conformance.numerics.judged import Judged, Statistic
+    from conformance.numerics.spread import Spread
     from conformance.records import Case
     from conformance.tensors import Value
 
 Outputs = list[tuple[str, "Value"]]
 CACHE = "present."
-FORMATS = (("float8e4m3", 4), ("bfloat16", 8), ("float16 or TF32", 11), ("float32", 24))
-"""Formats with their significant bits, coarsest first."""
+TOKENS_OF = "logits"
+"""The output whose greatest element, position by position, is the next token or class."""
 
 
 def run_sequences(device: Device, model: bytes, datasets: list[list[NamedValue]], count: int) -> list[SessionSeen]:
@@ -91,51 +94,72 @@ def _step(device: Device, session: RuntimeSession, feeds: list[NamedValue], past
     )
 
 
-def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Value]]) -> Judgement:
-    """Compare every output of every request with the float64 reference; PASS, or FAIL with the worst of them."""
+def judge_agreement(case: Case, values: list[Outputs], expected: list[list[Any]]) -> Judgement:
+    """Judge every output of every request by its spread; PASS with the worst of each statistic, or FAIL at the first request."""
     names: list[str] = case.params["outputs"]
     if len(values) != len(expected):
         return Judgement(
             outcome=Outcome.ERROR, reason=f"{len(values)} inferences were made, {len(expected)} are expected"
         )
     kinds = {name: element_of(kind) for name, kind in case.params["types"].items()}
-    limit = float(case.params["limit_db"])
-    worst, where = np.inf, ""
+    worst: dict[str, Statistic] = {}
+    where = ""
+    tokens = [0, 0]
     for at, (got, wanted) in enumerate(zip(values, expected, strict=True)):
         strange = judge_names(got, names)
         if strange is not None:
             return strange
-        references = dict(zip(names, wanted, strict=True))
+        spreads = dict(zip(names, wanted, strict=True))
+        judged: list[tuple[float, str, Judged]] = []
         for name, actual in got:
-            reference = references[name]
-            assert isinstance(reference, np.ndarray)  # noqa: S101 - made by the evaluator
-            fault = find_fault(actual, reference, kinds[name])
+            fault = find_shape_fault(actual, spreads[name].reference, kinds[name])
             if fault:
                 return _fail(f"{name} of inference {at}: {fault}")
-            assert isinstance(actual, np.ndarray)  # noqa: S101 - find_fault saw to it
-            ratio = signal_to_noise_db(actual, reference)
-            if not ratio >= worst:  # also where it is no number
-                worst, where = ratio, f"{name}, inference {at}"
-    met = worst >= limit
-    shown = Measurement(
-        name="signal_to_noise",
-        value=_finite(worst),
-        unit="dB",
-        limit=f"≥ {limit:g}",
-        margin=limit / max(worst, 1e-9),
-        met=met,
+            assert isinstance(actual, np.ndarray)  # noqa: S101 - the fault would say so
+            one = judge_spread(spreads[name], actual, name)
+            judged.append((max((s.share for s in one.statistics), default=np.inf), name, one))
+            if name == TOKENS_OF and one.ok:
+                tokens = [sum(pair) for pair in zip(tokens, greedy_tokens(spreads[name], actual), strict=True)]
+        share, name, farthest = max(judged, key=lambda each: (not each[2].ok, each[0]))
+        if share >= max((one.share for one in worst.values()), default=0.0):
+            where = f"{name}, inference {at}"
+        for statistic in (one for _, _, each in judged for one in each.statistics):
+            if statistic.name not in worst or statistic.share > worst[statistic.name].share:
+                worst[statistic.name] = statistic
+        if not farthest.ok:
+            reason = f"{farthest.reason}, inference {at}" if len(expected) > 1 else farthest.reason
+            told = _measured(worst, met=False)
+            return Judgement(outcome=Outcome.FAIL, reason=reason, context=farthest.looks_like, measurements=told)
+    told = _measured(worst, met=True)
+    if tokens[1]:
+        told += (Measurement(name="greedy_tokens", value=tokens[0], unit=f"of {tokens[1]} decided by their margin"),)
+    return Judgement(outcome=Outcome.PASS, context=f"worst: {where}" if where else "", measurements=told)
+
+
+def _measured(worst: dict[str, Statistic], *, met: bool) -> tuple[Measurement, ...]:
+    """Return how much of its limit the worst statistic uses, and each statistic at its worst."""
+    share = max((one.share for one in worst.values()), default=0.0)
+    first = Measurement(name="worst_statistic", value=round(share, 3), limit="≤ 1", margin=share, met=met)
+    rest = (
+        Measurement(name=one.name, value=float(f"{one.value:.4g}"), limit=f"≤ {one.limit:.3g}", margin=one.share)
+        for one in worst.values()
     )
-    if not met:
-        bits = case.params["bits"]
-        reason = f"{where}: {worst:.1f} dB from the float64 reference, the {bits} bits declared ask for {limit:g} dB"
-        return Judgement(outcome=Outcome.FAIL, reason=reason, context=_looks_like(worst), measurements=(shown,))
-    return Judgement(outcome=Outcome.PASS, context=f"worst: {where}" if where else "", measurements=(shown,))
+    return (first, *rest)
 
 
-def _looks_like(worst: float) -> str:
-    """Say which precision would pass with such an error, where one is that near."""
-    fitting = [name for name, bits in FORMATS if bits <= bits_for(worst)]
-    return f"an error of this size passes for {fitting[-1]} at best" if fitting else "no precision explains this error"
+def greedy_tokens(spread: Spread, actual: Array) -> list[int]:
+    """Return at how many positions the device's greatest logit is the reference's, and how many have a margin that decides.
+
+    A margin decides where the two greatest logits a and b of the reference lie more than 8·(s_a + s_b) apart.
+    """
+    logits = spread.reference.reshape(-1, spread.reference.shape[-1])
+    scale = spread.scale.astype(np.float64).reshape(logits.shape)
+    first, second = np.argsort(logits, axis=1)[:, :-3:-1].T
+    rows = np.arange(len(logits))
+    margin = logits[rows, first] - logits[rows, second]
+    decides = margin > FARTHEST * (scale[rows, first] + scale[rows, second])
+    chosen = actual.astype(np.float64).reshape(logits.shape).argmax(axis=1)
+    return [int(np.count_nonzero(decides & (chosen == first))), int(np.count_nonzero(decides))]
 
 
 def judge_accuracy(case: Case, values: list[Outputs], expected: list[list[Value]]) -> Judgement:
@@ -188,10 +212,6 @@ def _weigh(right: Array, reference: Array, margin: float) -> Judgement:
         )
     reason = f"{told_so}: at least {lower:.2%}, the margin is {margin:.1%}"
     return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=told)
-
-
-def _finite(value: float) -> float | str:
-    return round(value, 1) if np.isfinite(value) else "inf"
 
 
 def _fail(reason: str) -> Judgement:

@@ -37,6 +37,8 @@ class Planned(NamedTuple):
     expected: Callable[[], list[list[Value]]] | None = None
     inputs: Callable[[], Workload] | None = None
     """Makes the workload when the case is about to run, where holding all of them would fill the memory."""
+    is_from_code: bool = False
+    """Whether `expected` computes from code alone, so that it need not be held before a device is open: no file is read."""
 
     def filled(self) -> Case:
         """Return the case with its workload."""
@@ -73,6 +75,10 @@ class PlanContext(Protocol):
     claims: Any
     minimum: Any
     """What the category requires, asked like claims; None where it requires no operators."""
+    challenge: str
+    """What inputs are drawn from beside the public seeds; empty where no challenge was given."""
+    determinism: str
+    """The declared class of determinism, `bounded` where none is declared."""
 
     def claims_type(self, name: str) -> bool:
         """Return whether the device claims a tensor type."""
@@ -84,6 +90,10 @@ class PlanContext(Protocol):
 
     def accumulator_bits(self, name: str) -> int:
         """Return the significant bits of sums in a floating-point type."""
+        ...
+
+    def precision_mode(self, kind: str) -> dict[str, Any]:
+        """Return how the device declares to compute a floating-point type, as `numerics.modes.PrecisionMode.of` takes it."""
         ...
 
     def demands(self, entry: Any) -> bool:
@@ -108,6 +118,10 @@ class PlanContext(Protocol):
 
     def suite(self) -> Any:
         """Return the ONNX backend suite (loaded on first use)."""
+        ...
+
+    def made(self) -> Sequence[Any]:
+        """Return the generated operator cases (loaded on first use)."""
         ...
 
 

@@ -16,7 +16,7 @@ from conformance.reports.console.claims import is_empty, render_claims
 from conformance.reports.console.notpassed import render_not_passed
 from conformance.reports.console.stream import open_console
 from conformance.reports.console.style import CLASS_STYLES, STYLES, VERDICT_STYLES
-from conformance.reports.support.telling import EXIT_MEANINGS
+from conformance.reports.support.telling import EXIT_MEANINGS, drawn_from
 from conformance.reports.support.text import clip, one_line
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def _head(result: RunResult, console: Console) -> None:
         ("lab", _lab(info.bench)),
         ("brought back", _hooks(info.hooks)),
         ("level", info.level + (f", only cases like '{info.selection}'" if info.selection else "")),
+        ("inputs", drawn_from(info)),
         ("run", f"{info.run_id}, conformance {info.harness_version}" + _resumed(info.resumed)),
     ]
     console.print()

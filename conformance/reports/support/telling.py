@@ -28,14 +28,20 @@ def is_must(record: Record, must_ids: frozenset[str]) -> bool:
 
 def run_again(info: RunInfo, case_id: str) -> str:
     """Return the command line that runs one case of a run again."""
-    return run_line(info.profile, case_id, info.bench_file)
+    return run_line(info.profile, case_id, info.bench_file, info.challenge)
 
 
-def run_line(profile: str, case_id: str, bench_file: str = "") -> str:
+def run_line(profile: str, case_id: str, bench_file: str = "", challenge: str = "") -> str:
     """Return the command line that runs one case; characters that a glob or a shell would take are quoted."""
     pattern = "'" + glob.escape(case_id).replace("'", "'\\''") + "'"
     bench = f" --bench {shlex.quote(bench_file)}" if bench_file else ""
-    return f"conformance run {shlex.quote(profile)}{bench} --case {pattern}"
+    drawn = f" --challenge {shlex.quote(challenge)}" if challenge else ""
+    return f"conformance run {shlex.quote(profile)}{bench}{drawn} --case {pattern}"
+
+
+def drawn_from(info: RunInfo) -> str:
+    """Return where the inputs of a run come from: the certifier's challenge, or seeds that a vendor can tune to."""
+    return f"drawn from the challenge '{info.challenge}'" if info.challenge else "public: no challenge was given"
 
 
 def headline(record: Record) -> str:

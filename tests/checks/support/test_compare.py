@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from conformance.checks.support.compare import BLOCK, Comparison, compare, join
+from conformance.checks.support.compare import Comparison, compare, join
+from conformance.numerics.streaming import BLOCK
 from conformance.tensors import DTYPES
 
 RTOL, ATOL = 1e-3, 1e-7

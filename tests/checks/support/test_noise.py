@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance.checks.support.noise import bits_for, find_fault, limit_db, signal_to_noise_db
+from conformance.checks.support.noise import LEAST_DB, find_fault, find_shape_fault, signal_to_noise_db
 from conformance.reference.probes import draw_bits
 
 
@@ -23,8 +23,7 @@ def test_one_rounding_lies_where_theory_puts_it(dtype: type, bits: int) -> None:
     reference = _reference(8, 4096)
 
     assert signal_to_noise_db(reference.astype(dtype), reference) == pytest.approx(6.02 * bits + 4.8, abs=4)
-    assert limit_db(bits) < 6.02 * bits
-    assert bits_for(limit_db(bits)) in (bits, 0)
+    assert bits < 8 or 6.02 * bits > LEAST_DB
 
 
 def test_a_sample_that_is_all_wrong_is_not_averaged_away() -> None:
@@ -69,6 +68,6 @@ def test_a_right_output_has_no_fault() -> None:
     assert find_fault(np.zeros(3, np.float32), np.zeros(3), "float32") == ""
 
 
-def test_narrow_sums_widen_the_limit_of_narrow_formats_only() -> None:
-    assert limit_db(11, 11) < limit_db(11, 24) < limit_db(24, 24)
-    assert limit_db(8, 11) == limit_db(8)
+def test_a_shape_is_judged_without_the_values() -> None:
+    assert find_shape_fault(np.full(3, np.nan, np.float32), np.zeros(3), "float32") == ""
+    assert find_shape_fault(np.zeros(4, np.float32), np.zeros(3), "float32") == "shape [4], want [3]"

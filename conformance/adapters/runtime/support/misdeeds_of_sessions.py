@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance.adapters.runtime.support.misdeeds import Outputs, off_by_one
+from conformance.adapters.runtime.support.misdeeds_of_bits import OF_BITS
 
 if TYPE_CHECKING:
     from conformance.adapters.runtime.port import Setting
@@ -176,6 +177,7 @@ IN_SESSION: dict[str, Any] = {
     "set-environment": _set_environment,
     "ignore-children": _ignore_children,
     "round-upward": _round_upward,
+    **OF_BITS,
 }
 """What happens to the outputs of an inference in the light of its session and of the others."""
 TIRED_AFTER = 20

@@ -1,0 +1,1 @@
+"""Floating-point formats, streamed comparison and the statistics of errors: what knows neither models nor devices."""
