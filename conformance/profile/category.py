@@ -43,6 +43,7 @@ CHECK_PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
     "interface": {"scope": ("sessions", "shapes")},
     "lifecycle": {},
     "offers": {},
+    "made": {"scope": ("declared", "minimum")},
     "must-reject": {},
     "packs": {},
     "exact": {"scope": ("declared", "minimum", "advisory")},

@@ -193,7 +193,6 @@ def test_a_picture_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: 
 
 
 def test_the_picture_is_written(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     path = tmp_path / "plot.svg"
     plotting.plot(counted(row(defect="bias-twice", refused=("spread",))), path)
     assert b"<svg" in path.read_bytes()
