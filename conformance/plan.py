@@ -86,6 +86,7 @@ class Context:
         self._load_suite = suite
         self._suite: Any = None
         self._made: list[Any] | None = None
+        self._modes: dict[str, dict[str, Any]] = {}
 
     def claims_type(self, name: str) -> bool:
         """Return whether the device claims a tensor type."""
@@ -103,10 +104,11 @@ class Context:
 
     def precision_mode(self, kind: str) -> dict[str, Any]:
         """Return how the device declares to compute a floating-point type, as `numerics.modes.PrecisionMode.of` takes it."""
-        declared = self._precision.get(kind, Precision()).completed(kind)
-        parts = {name: getattr(declared, name) for name in PrecisionMode.__struct_fields__}
-        found: dict[str, Any] = msgspec.to_builtins(PrecisionMode(**parts))
-        return found
+        if kind not in self._modes:  # ten thousand cases ask
+            declared = self._precision.get(kind, Precision()).completed(kind)
+            parts = {name: getattr(declared, name) for name in PrecisionMode.__struct_fields__}
+            self._modes[kind] = msgspec.to_builtins(PrecisionMode(**parts))
+        return self._modes[kind]
 
     def demands(self, entry: Any) -> bool:
         """Return whether the category's minimum opsets and types hold all that a model needs (index types aside)."""
@@ -119,6 +121,8 @@ class Context:
 
     def allowed_host_ops(self, uses: Sequence[OperatorUse]) -> list[str]:
         """Return the operators of one model that the host may run, by the names that a runtime reports."""
+        if not self._host_terms:
+            return []
         names = {use.op for use in uses} | {term.op for term in self._host_terms}
         return sorted(name for name in names if is_host_op_allowed(self._host_terms, name, uses))
 

@@ -11,13 +11,24 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+MADE_ONCE = ("onnx-suite", "made", "suite-limits", "references")
+"""Folders of the cache that hold what takes seconds to make and is the same for all: every writer replaces whole files."""
 Conformance = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache folder for the session: the operator suite is made once, and the user's own cache stays as it is."""
+    """One cache folder for the session: the operator suite is made once, and the user's own cache stays as it is.
+
+    Workers of pytest-xdist share what is made, through links, and keep their device locks apart: two workers may have the
+    same device in use at the same time.
+    """
     folder = tmp_path_factory.mktemp("cache")
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        for name in MADE_ONCE:
+            shared = tmp_path_factory.getbasetemp().parent / "shared-cache" / name
+            shared.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(shared)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONFORMANCE_CACHE", str(folder))
         patch.delenv(

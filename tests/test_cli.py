@@ -47,7 +47,7 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_commands_are_those_of_the_documents() -> None:
-    assert COMMANDS == ["check", "explain", "init", "list", "run", "schema", "selftest"]
+    assert COMMANDS == ["bisect", "check", "explain", "init", "list", "run", "schema", "selftest"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -68,7 +68,7 @@ def test_every_command_shows_an_example_that_parses(name: str) -> None:
     examples = re.findall(r"^\s+conformance (.+)$", text, re.MULTILINE)
     assert examples
     for example in examples:
-        words = re.sub(r"'([^']*)'", r"\1", example.partition(" > ")[0].partition(" | ")[0]).split()
+        words = shlex.split(example.partition(" > ")[0].partition(" | ")[0])
         command = main.commands[words[0]]
         command.make_context(words[0], words[1:], resilient_parsing=False)
 
@@ -182,24 +182,30 @@ def test_a_bug_is_not_dressed_up_as_a_users_error(monkeypatch: pytest.MonkeyPatc
 def test_the_main_job_ends_conformant_with_every_case_explained(
     conformance: Conformance, tmp_path: Path, checkout: Path
 ) -> None:
-    """README's main job, whole: the reference device conforms, nothing fails, the books close, the reports agree."""
-    done = conformance("run", "--out", "run")
+    """README's main job: the reference device is clean, nothing fails, the books close, the reports agree.
+
+    The full level, minutes long, is run by `nox -s peers`.
+    """
+    done = conformance("run", "--level", "smoke", "--out", "run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "CONFORMANT against host-reference" in done.stdout
+    assert "CLEAN-PARTIAL against host-reference" in done.stdout
     assert "\x1b" not in done.stdout, "piped output is plain"
     shown = (checkout / "README.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
     promised = [line for line in shown.splitlines() if re.search(r"\d|: ", line)]
     assert promised
     assert [line for line in promised if line not in done.stdout] == [], "README shows what this run does not say"
     told = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (told["verdict"]["name"], told["verdict"]["exit_code"]) == ("CONFORMANT", 0)
+    assert (told["verdict"]["name"], told["verdict"]["exit_code"]) == ("CLEAN-PARTIAL", 0)
+    results = {one["id"]: one["result"] for one in told["verdict"]["requirements"] if one["level"] == "MUST"}
+    assert set(results.values()) == {"met"}, "the smoke level shows something of every MUST"
     assert not told["verdict"]["certifiable"]
     assert told["verdict"]["placement_shown"]
     records = [json.loads(line) for line in (tmp_path / "run" / "cases.jsonl").read_text().splitlines()]
     assert {record["outcome"] for record in records} == {"PASS", "UNSUPPORTED"}
     assert all(record["reason"] for record in records if record["outcome"] != "PASS")
     assert len({record["case"] for record in records}) == len(records) == told["info"]["planned"]
-    assert len(records) + len(told["info"]["pinned"]) > 2000
+    assert len(records) > 500
+    assert len(records) + told["info"]["not_selected"] + len(told["info"]["pinned"]) > 13_000
     suites = ET.parse(tmp_path / "run" / "junit.xml").getroot()
     assert sum(1 for suite in suites if suite.get("name") != "requirements" for _ in suite.iter("testcase")) == len(
         records
@@ -222,7 +228,8 @@ def test_a_wrong_device_is_non_conformant_unless_the_lab_waives_it(
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     assert told["verdict"]["name"] == name
     records = [json.loads(line) for line in (tmp_path / "run" / "cases.jsonl").read_text().splitlines()]
-    relu = [record for record in records if record["case"].startswith("operators/ai.onnx.Relu-")]
+    bodies = "/made-expanded/"  # there is no Relu in them: they are what the device still does right
+    relu = [one for one in records if one["case"].startswith("operators/ai.onnx.Relu-") and bodies not in one["case"]]
     assert [record["outcome"] for record in relu] == [outcome] * len(relu)
     assert relu
 

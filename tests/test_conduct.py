@@ -383,7 +383,7 @@ def test_the_answers_are_held_before_any_device_is_opened(
 
     held: list[Suite] = []
 
-    def hold(self: Suite) -> None:
+    def hold(self: Suite, progress: object) -> None:
         held.append(self)
 
     monkeypatch.setattr(Suite, "hold", hold)

@@ -62,7 +62,7 @@ def test_the_profile_is_valid_and_its_options_are_the_adapter_s(project: Path) -
 def test_the_device_gets_the_verdict_that_the_page_promises(project: Path) -> None:
     name, code = PROMISED.findall(" ".join(PAGE.read_text(encoding="utf-8").split()))[0]
 
-    done = _conformance(project, "run", "abacus.yaml", "--out", "out")
+    done = _conformance(project, "run", "abacus.yaml", "--level", "smoke", "--out", "out")
 
     assert done.returncode == int(code), done.stdout[-3000:]
     verdict = json.loads((project / "out" / "run.json").read_text())["verdict"]
@@ -72,14 +72,16 @@ def test_the_device_gets_the_verdict_that_the_page_promises(project: Path) -> No
         "IF-001": "met",
         "PL-001": "open",  # the Abacus has no witness
         "OP-001": "met",
+        "OP-003": "met",
         "SES-001": "met",
         "SES-002": "met",
         "SES-003": "met",
         "SHP-001": "met",
         "NUM-001": "open",
         "NUM-003": "open",
+        "DET-001": "open",  # as NUM-001: no reference model is claimed
         "NUM-004": "met",
-        "NUM-005": "met",
+        "NUM-005": "open",  # a SHOULD, of which the smoke level has no case
         "MR-001": "not met",
     }
 

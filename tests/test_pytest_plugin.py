@@ -58,6 +58,8 @@ def session(tmp_path: Path) -> Callable[..., Ran]:
     return run
 
 
+ENOUGH = sorted({*PROBES, "Add", "BatchNormalization", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "Relu"})
+"""What one reference model needs besides, for NUM-001 asks for at least one."""
 GATE = ("-m", "interface or placement")
 
 
@@ -72,10 +74,25 @@ def test_a_good_device_passes_item_by_item_and_leaves_the_reports(session: Calla
     assert (ran.folder / "out" / "junit.xml").is_file()
 
 
+def test_the_smoke_level_of_a_profile_gives_the_verdict_of_a_run(session: Callable[..., Ran]) -> None:
+    ran = session("-q", "--conformance-level=smoke", declares={"operators": ENOUGH})
+
+    assert ran.code == 0, ran.out
+    assert "CLEAN-PARTIAL (exit code 0)" in ran.out
+    assert (ran.run["info"]["level"], ran.run["info"]["selection"]) == ("smoke", "")
+    asked = [one for one in ran.run["verdict"]["requirements"] if one["level"] == "MUST" and one["applies"]]
+    assert {one["result"] for one in asked} == {"met"}
+    command = [sys.executable, "-m", "conformance", "run", str(ran.folder / "device.yaml"), "--level", "smoke"]
+    done = subprocess.run([*command, "--out", str(ran.folder / "again")], capture_output=True, timeout=300, check=False)
+    told = json.loads((ran.folder / "again" / "run.json").read_text(encoding="utf-8"))
+    assert done.returncode == ran.code
+    assert told["verdict"] == ran.run["verdict"]
+
+
+@pytest.mark.peer
 def test_the_whole_profile_gives_the_verdict_of_a_run(session: Callable[..., Ran]) -> None:
-    """Claimed is what one reference model needs, for NUM-001 asks for at least one."""
-    needed = ["Add", "BatchNormalization", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "Relu"]
-    ran = session("-q", declares={"operators": sorted({*PROBES, *needed})})
+    """Thousands of cases, so `nox -s peers` runs it."""
+    ran = session("-q", declares={"operators": ENOUGH})
 
     assert ran.code == 0, ran.out
     assert "CONFORMANT (exit code 0)" in ran.out

@@ -188,8 +188,10 @@ def _unequal(name: str, expected: Value, actual: Value, limit: Exact) -> str:
 
 
 def _differing(expected: Array, actual: Array, *, is_zero_signed: bool) -> Array:
+    if type_name(expected) == "bool":  # a bool is the byte 0 or 1, and no other is either
+        return np.asarray(np.asarray(expected).view(np.uint8) != np.ascontiguousarray(actual).view(np.uint8))
     differs: Array = np.asarray(expected != actual)
-    if type_name(expected) in ("bool", "string") or expected.dtype.kind in "iu":
+    if type_name(expected) == "string" or expected.dtype.kind in "iu":
         return differs
     with np.errstate(all="ignore"):
         if expected.dtype.kind == "c":
@@ -205,4 +207,6 @@ def _tell(name: str, expected: Array, actual: Array, differs: Array, law: str) -
     at = np.unravel_index(int(np.argmax(differs)), differs.shape) if differs.shape else ()
     place = f"{name}[{','.join(str(int(one)) for one in at)}]" if at else name
     count = int(differs.sum())
+    if expected.dtype == np.bool_ == actual.dtype:  # by their bytes: 2 is shown as what it is
+        expected, actual = np.ascontiguousarray(expected).view(np.uint8), np.ascontiguousarray(actual).view(np.uint8)
     return f"{place} = {actual[at]}, want {expected[at]} ({law}; {count} of {differs.size} elements differ)"

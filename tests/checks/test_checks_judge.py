@@ -13,6 +13,7 @@ from conformance.adapters.runtime.port import Mode
 from conformance.checks import check_module, check_names, operators, placement
 from conformance.checks import session as session_check
 from conformance.checks.support.valuing import judge_faults, judge_values
+from conformance.numerics.limits import Exact
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.profile.category import CHECK_PARAMETERS
 from conformance.records import Case, DeviceFault, Identity, Outcome, Witness
@@ -106,7 +107,10 @@ def test_what_the_adapter_cannot_do_is_not_the_device_s_failure() -> None:
 
 # -- operators --------------------------------------------------------------------------------------------------------
 
-OPERATOR = case("operators", provider=DUT, allowed_host_ops=["Shape"], rtol=1e-3, atol=1e-7, outputs=["y"], needs=[])
+LIMITS = [[Exact(name="y", expected=Y)]]
+OPERATOR = case(
+    "operators", provider=DUT, allowed_host_ops=["Shape"], rtol=1e-3, atol=1e-7, sets=[], outputs=["y"], needs=[]
+)
 
 
 @pytest.mark.parametrize(
@@ -122,19 +126,19 @@ def test_a_right_answer_counts_where_it_was_shown_to_come_from(
     session: Any, see: Any, witnesses: Any, has_witness: bool, outcome: Outcome, words: str
 ) -> None:
     seen = see(session([("y", Y)], witnesses=witnesses), has_witness=has_witness)
-    judged = operators.judge(OPERATOR, seen, [[Y]])
+    judged = operators.judge(OPERATOR, seen, LIMITS)
 
     assert (judged.outcome, words in judged.reason + judged.context) == (outcome, True), judged
     assert any(one.name == "worst_error" for one in judged.measurements)
 
 
 def test_a_wrong_answer_is_a_failure_wherever_it_came_from(session: Any, see: Any) -> None:
-    assert operators.judge(OPERATOR, see(session([("y", Y + 1)], witnesses=ON_DUT)), [[Y]]).outcome is Outcome.FAIL
-    assert operators.judge(OPERATOR, see(session([("y", Y + 1)]), has_witness=False), [[Y]]).outcome is Outcome.FAIL
+    assert operators.judge(OPERATOR, see(session([("y", Y + 1)], witnesses=ON_DUT)), LIMITS).outcome is Outcome.FAIL
+    assert operators.judge(OPERATOR, see(session([("y", Y + 1)]), has_witness=False), LIMITS).outcome is Outcome.FAIL
 
 
 def test_a_claimed_operator_that_is_rejected_is_a_failure(see: Any) -> None:
-    judged = operators.judge(OPERATOR, see((SessionSeen(mode="strict", fault=REFUSED), [])), [[Y]])
+    judged = operators.judge(OPERATOR, see((SessionSeen(mode="strict", fault=REFUSED), [])), LIMITS)
 
     assert (judged.outcome, judged.reason) == (Outcome.FAIL, "rejected at compile: Fail: no kernel")
 
@@ -144,7 +148,7 @@ def test_a_wrong_answer_of_a_folded_session_is_not_hidden_by_a_right_one(session
     folded = session([("y", Y + 1)], witnesses=nothing)
     unfolded = session([("y", Y)], mode="unfolded", witnesses=ON_DUT)
 
-    assert operators.judge(OPERATOR, see(folded, unfolded), [[Y]]).outcome is Outcome.FAIL
+    assert operators.judge(OPERATOR, see(folded, unfolded), LIMITS).outcome is Outcome.FAIL
 
 
 def test_a_missing_precondition_is_not_run(desk: Any) -> None:
@@ -481,8 +485,8 @@ def test_the_checks_are_found_and_have_their_three_functions() -> None:
 def test_judging_changes_nothing_and_gives_the_same_again(session: Any, see: Any) -> None:
     seen = see(session([("y", Y)], witnesses=ON_DUT))
     before = copy.deepcopy(seen)
-    first = operators.judge(OPERATOR, seen, [[Y]])
+    first = operators.judge(OPERATOR, seen, LIMITS)
 
-    assert operators.judge(OPERATOR, seen, [[Y]]) == first
+    assert operators.judge(OPERATOR, seen, LIMITS) == first
     assert seen.observation == before.observation
     assert msgspec.json.decode(msgspec.json.encode(first), type=type(first)) == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ PROBE = "determinism/long-product/float32"
 
 
 def context(declared: str | None = None, *, dynamic: bool = True, challenge: str = "") -> Context:
+    """The context of reference-cpu with another declaration of determinism, or with none."""
     loaded, _ = prepare("reference-cpu")
+    declares = loaded.profile.declares.model_copy(update={"determinism": None})
+    loaded = replace(loaded, profile=loaded.profile.model_copy(update={"declares": declares}))
     made = Context(loaded, target_of(loaded)._replace(takes_dynamic_shapes=dynamic), lambda: None, challenge)
     if declared is not None:
         made.determinism = declared

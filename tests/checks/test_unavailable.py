@@ -9,6 +9,7 @@ import pytest
 
 from conformance.checks import operators
 from conformance.checks.support.valuing import judge_faults
+from conformance.numerics.limits import Exact
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import UNAVAILABLE, Case, DeviceFault, Outcome, Witness
 
@@ -16,12 +17,21 @@ OURS = DeviceFault(phase="compile", kind=UNAVAILABLE, message="the API cannot ch
 THEIRS = DeviceFault(phase="run", kind="Fail", message="no kernel")
 NOTHING = (Witness(source="assignment", nodes={}), Witness(source="profile", nodes={}))
 Y = np.array([1.0, 2.0], np.float32)
+LIMITS = [[Exact(name="y", expected=Y)]]
 CASE = Case(
     id="operators/a/b/c",
     check="operators",
     requirements=("R",),
     why="",
-    params={"provider": "P", "allowed_host_ops": [], "rtol": 0.0, "atol": 0.0, "outputs": ["y"], "needs": []},
+    params={
+        "provider": "P",
+        "allowed_host_ops": [],
+        "rtol": 0.0,
+        "atol": 0.0,
+        "sets": [],
+        "outputs": ["y"],
+        "needs": [],
+    },
 )
 
 
@@ -61,13 +71,13 @@ def test_a_folded_graph_that_cannot_be_unfolded_keeps_its_right_answers_and_show
     session: Any, see: Any, fault: DeviceFault
 ) -> None:
     unfolded = (SessionSeen(mode="unfolded", fault=fault), [])
-    judged = operators.judge(CASE, see(session([("y", Y)], witnesses=NOTHING), unfolded), [[Y]])
+    judged = operators.judge(CASE, see(session([("y", Y)], witnesses=NOTHING), unfolded), LIMITS)
 
     assert (judged.outcome, "folded the whole graph" in judged.reason) == (Outcome.UNMEASURED, True)
     assert judged.context == f"unfolded session: {fault.kind}: {fault.message}"
-    wrong = operators.judge(CASE, see(session([("y", Y + 1)], witnesses=NOTHING), unfolded), [[Y]])
+    wrong = operators.judge(CASE, see(session([("y", Y + 1)], witnesses=NOTHING), unfolded), LIMITS)
     assert wrong.outcome is Outcome.FAIL
 
 
 def test_no_session_at_all_is_an_error(see: Any) -> None:
-    assert operators.judge(CASE, see(), [[Y]]).outcome is Outcome.ERROR
+    assert operators.judge(CASE, see(), LIMITS).outcome is Outcome.ERROR

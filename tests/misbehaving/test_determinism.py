@@ -33,6 +33,7 @@ def varying(folder: Path, behaviour: str) -> Run:
                 "title": {"en": "The declared class of determinism holds", "zh": "所声明的确定性等级成立"},
                 "area": "determinism",
                 "check": "determinism",
+                "params": {"set": "all"},
                 "status": "anticipated",
                 "origin": ["ours"],
                 "since": "1.0",

@@ -18,7 +18,7 @@ from conformance.records import Outcome
 if TYPE_CHECKING:
     from misbehaving.harness import Run, Started
 
-SELECTION = f"{PROBES} operators/ai.onnx.A[bc]*"
+SELECTION = f"{PROBES} operators/ai.onnx.A[bc]*/*/test_*"
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_a_runtime_we_never_heard_of_needs_no_code_of_ours(tmp_path: Path) -> No
 
 
 def test_operators_pass_with_a_note_that_placement_is_not_shown(tmp_path: Path) -> None:
-    finished = run(backend(tmp_path, "", "reference_backend"), selection="operators/ai.onnx.Relu-*")
+    finished = run(backend(tmp_path, "", "reference_backend"), selection="operators/ai.onnx.Relu-*/*/test_*")
 
     assert set(finished.outcomes.values()) == {Outcome.PASS}
     assert {record.context for record in finished.result.records} == {"placement not shown"}
@@ -132,7 +132,7 @@ def test_a_device_that_crashes_when_it_is_let_go_is_not_clean(tmp_path: Path) ->
 def test_a_device_that_is_another_one_in_every_child_is_lost_and_the_difference_named(tmp_path: Path) -> None:
     bench = tmp_path / "bench.yaml"
     bench.write_text("conformance: 1\nbench: {workers: 2}\n")
-    selection = "interface/session/identity operators/ai.onnx.A*"
+    selection = "interface/session/identity operators/ai.onnx.A*/*/test_*"
     finished = run(backend(tmp_path, "", "changing_backend"), selection=selection, bench=str(bench))
 
     check_books(finished)

@@ -185,7 +185,7 @@ def test_stale_outputs_are_found_by_their_own_probe(tmp_path: Path) -> None:
 
 
 def test_stale_outputs_are_found_among_the_operators(tmp_path: Path) -> None:
-    finished = misbehave(tmp_path, "stale-outputs", "", selection="operators/ai.onnx.Add-*")
+    finished = misbehave(tmp_path, "stale-outputs", "", selection="operators/ai.onnx.Add-*/*/test_*")
 
     check_books(finished)
     outcomes = list(finished.outcomes.values())
@@ -194,7 +194,7 @@ def test_stale_outputs_are_found_among_the_operators(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_is_found_among_the_operators_and_nowhere_else(tmp_path: Path) -> None:
-    finished = misbehave(tmp_path, "wrong-value", "Relu", selection="operators/ai.onnx.[RA][eb][ls][u]*")
+    finished = misbehave(tmp_path, "wrong-value", "Relu", selection="operators/ai.onnx.[RA][eb][ls][u]*/*/test_*")
 
     check_books(finished)
     assert len(finished.outcomes) >= 2
@@ -227,7 +227,7 @@ def test_a_device_without_witness_is_unmeasured_where_it_should_have_one(tmp_pat
 
 
 def test_an_operator_without_witness_is_no_pass_either(tmp_path: Path) -> None:
-    finished = misbehave(tmp_path, "no-witness", "", selection="operators/ai.onnx.Relu-*")
+    finished = misbehave(tmp_path, "no-witness", "", selection="operators/ai.onnx.Relu-*/*/test_*")
 
     assert set(finished.outcomes.values()) == {Outcome.UNMEASURED}
 
@@ -255,7 +255,7 @@ def test_a_wrong_answer_that_comes_once_is_no_pass(tmp_path: Path) -> None:
 
 
 def test_crashes_among_parallel_operators_are_blamed_on_the_right_cases(tmp_path: Path) -> None:
-    finished = misbehave(tmp_path, "segv", "Acosh", selection="operators/ai.onnx.A[cs]*")
+    finished = misbehave(tmp_path, "segv", "Acosh", selection="operators/ai.onnx.A[cs]*/*/test_*")
 
     check_books(finished)
     crashed = {case for case, outcome in finished.outcomes.items() if outcome is Outcome.CRASH}
@@ -266,7 +266,7 @@ def test_crashes_among_parallel_operators_are_blamed_on_the_right_cases(tmp_path
 
 
 def test_a_device_that_always_crashes_is_given_up_and_the_books_close(tmp_path: Path) -> None:
-    finished = misbehave(tmp_path, "segv", "", selection="operators/ai.onnx.A[ds][di]*")
+    finished = misbehave(tmp_path, "segv", "", selection="operators/ai.onnx.A[ds][di]*/*/test_*")
 
     check_books(finished)
     assert "the device was given up after 15 crashes in a row" in finished.result.info.interrupted
