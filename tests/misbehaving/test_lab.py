@@ -70,7 +70,9 @@ def test_a_hook_that_fails_is_no_verdict_about_the_device(tmp_path: Path) -> Non
 
 def test_the_crash_budget_ends_the_run_and_the_crashes_count(tmp_path: Path) -> None:
     profile = write_profile(tmp_path, runtime__options={"behaviour": "segv", "trigger": TRIGGER})
-    finished = start(profile, selection="operators/ai.onnx.Transpose*/*/test_*", bench=bench(tmp_path, crash_budget=2)).finish()
+    finished = start(
+        profile, selection="operators/ai.onnx.Transpose*/*/test_*", bench=bench(tmp_path, crash_budget=2)
+    ).finish()
 
     check_books(finished)
     assert finished.code == EXIT_NON_CONFORMANT
