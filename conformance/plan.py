@@ -236,7 +236,7 @@ def build(
         if not applies or unplanned or requirement.check is None:
             continue
         for planned in find_check(requirement.check).plan(requested(requirement, why), context):
-            _merge(merged, planned)
+            _merge(merged, _unless_excepted(planned, requirement))
     everything = list(merged.values())
     chosen = [planned for planned in everything if _is_selected(planned, level, selection)]
     if not chosen:
@@ -271,6 +271,17 @@ def _is_selected(planned: Planned, level: str, selection: str) -> bool:
     if level == "smoke" and not planned.case.smoke:
         return False
     return not selection or any(fnmatch.fnmatchcase(planned.case.id, glob) for glob in selection.split())
+
+
+def _unless_excepted(planned: Planned, requirement: Any) -> Planned:
+    """Return the case, as one that nobody asks where its requirement excepts it: it is run and told, and judges nobody."""
+    glob = next((one for one in requirement.excepts if fnmatch.fnmatchcase(planned.case.id, one)), "")
+    if not glob:
+        return planned
+    why = f"the category does not ask it: {requirement.id} excepts '{glob}'"
+    return planned._replace(
+        case=msgspec.structs.replace(planned.case, why=why, unsupported=why, basis=Basis.UNCLAIMED, smoke=False)
+    )
 
 
 _STRENGTH = {Basis.REQUIRED: 2, Basis.DECLARED: 1, Basis.UNCLAIMED: 0}

@@ -38,9 +38,13 @@ def case(name: str, requested: Requested, **changes: Any) -> Planned:
     return Planned(Case(id=name, **given))
 
 
-def requirement(name: str, check: str | None = "session", applies_when: Condition | None = None) -> Any:
+def requirement(
+    name: str, check: str | None = "session", applies_when: Condition | None = None, excepts: tuple[str, ...] = ()
+) -> Any:
     """A requirement of the category, as far as the plan looks at it."""
-    return SimpleNamespace(id=name, level="MUST", check=check, params={"scope": name}, applies_when=applies_when)
+    return SimpleNamespace(
+        id=name, level="MUST", check=check, params={"scope": name}, applies_when=applies_when, excepts=excepts
+    )
 
 
 @pytest.fixture(scope="module")
@@ -351,3 +355,18 @@ def test_a_model_within_the_category_s_minimum_is_demanded(reference_cpu: Loaded
     assert not demanded({"ai.onnx": 14}, ("float32",))
     assert not demanded({"ai.onnx": 13, "com.microsoft": 1}, ("float32",))
     assert not demanded({"ai.onnx": 13}, ("float32", "float16"))
+
+
+def test_what_a_requirement_excepts_judges_nobody_under_it_and_is_asked_by_any_other(build: Callable[..., Any]) -> None:
+    def cases(requested: Requested) -> Iterable[Planned]:
+        return [case("a/one", requested, smoke=True), case("a/two", requested, smoke=True)]
+
+    alone = {one.case.id: one.case for one in build([requirement("R-1", excepts=("a/o*",))], cases).cases}
+    both = [requirement("R-1", excepts=("a/o*",)), requirement("R-2")]
+    beside = {one.case.id: one.case for one in build(both, cases).cases}
+
+    assert (alone["a/one"].basis, alone["a/one"].smoke) == (Basis.UNCLAIMED, False)
+    assert "R-1 excepts 'a/o*'" in alone["a/one"].unsupported
+    assert alone["a/two"].basis is not Basis.UNCLAIMED
+    assert beside["a/one"].requirements == ("R-2",)
+    assert beside["a/one"].basis is not Basis.UNCLAIMED

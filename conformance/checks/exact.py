@@ -14,7 +14,6 @@ The first probe of each operator version and type is run twice in its session.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,18 +70,15 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         subject, _, probe = recipe.case_id.rpartition("/")
         operator = subject.split("/")[1].rpartition("-")[0]
         is_twice = subject not in seen
-        excepted = next((glob for glob in requested.params.get("except", ()) if fnmatchcase(recipe.case_id, glob)), "")
-        unsupported = f"the category does not ask it: {requested.id} excepts '{excepted}'" if excepted else ""
         is_smoke = scope != "advisory" and operator not in seen
         seen.update((subject, operator))
         case = Case(
             id=recipe.case_id,
             check="exact",
             requirements=(requested.id,),
-            why=unsupported or requested.why,
-            basis=Basis.UNCLAIMED if excepted else basis,
-            unsupported=unsupported,
-            smoke=is_smoke and not excepted,
+            why=requested.why,
+            basis=basis,
+            smoke=is_smoke,
             order=SHARED,
             cost_ms=2.0,
             params={

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from conformance.errors import HarnessError
 from conformance.numerics.formats import FORMATS, Format, round_to
 from conformance.numerics.judged import Judged, Statistic
 from conformance.numerics.looks import looks_like
@@ -104,6 +105,8 @@ def _judge(bound: Bound, actual: Array) -> Judged:
         if strange:
             return Judged("bound", strange)
     counted = np.isfinite(reference) & np.isfinite(actual) & ~free
+    if free.all() and np.isfinite(reference).any():
+        raise HarnessError(f"nothing of '{bound.name}' can be judged: its case judges nobody")
     error = np.where(counted, actual - np.where(counted, reference, 0.0), 0.0)
     size = np.abs(error)
     beyond = size > allowed

@@ -90,7 +90,9 @@ def judge_discrete(limit: Discrete, actual: Array) -> Judged:
     if wrong:
         return Judged("discrete", wrong)
     decided = np.broadcast_to(np.asarray(limit.is_decided, dtype=bool), limit.expected.shape)
-    differs = (limit.expected != actual) & decided
+    if decided.size and not decided.any():
+        raise HarnessError(f"nothing of '{limit.name}' is decided: its case judges nobody")
+    differs = _differing(limit.expected, actual, is_zero_signed=False) & decided
     found = (Statistic("undecided", float((~decided).sum()), float(decided.size), "elements"),)
     if not differs.any():
         return Judged("discrete", "", found)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from conformance.errors import HarnessError
 from conformance.numerics.formats import FORMATS, round_to
 from conformance.numerics.groups import POOLED, TESTED, partitions
 from conformance.numerics.judged import Judged, Statistic
@@ -164,6 +165,9 @@ def judge_spread(spread: Spread, actual: Array, name: str = "output") -> Judged:
     x = actual.astype(np.float64)
     scale = spread.scale.astype(np.float64)
     held = range_of(spread.mode, spread.kind)
+    known = np.isfinite(y)
+    if known.any() and not np.isfinite(scale[known]).any():
+        raise HarnessError(f"nothing of '{name}' can be judged: every perturbed run overflowed")
     strange = _pattern(spread, x, scale, held)
     if strange is not None:
         return Judged("spread", f"{_element(name, strange)} = {x[strange]:.9g}, want {_wanted(spread, strange)}")

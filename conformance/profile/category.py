@@ -55,8 +55,6 @@ CHECK_PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 """The parameters of the checks that exist, with the values each may have. A check that is not here comes later."""
-EXCEPT = "except"
-"""Of the check `exact`: a list of globs over case ids that the category does not ask. They are run and told all the same."""
 
 
 class Title(Strict):
@@ -113,6 +111,8 @@ class Requirement(Strict):
     check: Slug | None = Field(default=None, json_schema_extra=tighten("equal", absent="no check yet"))
     """The check that shows it; left out, there is no check yet and a MUST stays open."""
     params: dict[Name, Any] = Field(default_factory=dict, json_schema_extra=tighten("superset"))
+    excepts: Many[Text] = Field(default=(), json_schema_extra=tighten("subset"))
+    """Globs over ids of cases that this requirement does not ask; they are run and told all the same."""
     applies_when: Condition | None = Field(default=None, json_schema_extra=tighten("equal", absent="always"))
     """Left out, the requirement applies to every device of the category."""
     status: Status = Field(json_schema_extra=_FREE)
@@ -131,18 +131,12 @@ class Requirement(Strict):
         if known is None:
             return
         for name, value in self.params.items():
-            if name == EXCEPT and self.check == "exact":
-                if not isinstance(value, tuple | list) or not all(isinstance(one, str) and one for one in value):
-                    yield (
-                        ("params", name),
-                        "a list of globs over case ids is wanted here, such as [exact/ai.onnx.Max-*]",
-                    )
-            elif name not in known:
+            if name not in known:
                 yield ("params", name), Hint(f"the check {self.check} has no parameter '{shown(name)}'", name, known)
             elif value not in known[name]:
                 yield ("params", name), Hint(f"{name} cannot be '{shown(str(value))}'", str(value), known[name])
         # A misspelt parameter is one mistake, not an unknown one and a missing one.
-        missing = known.keys() - self.params.keys() if self.params.keys() <= {*known, EXCEPT} else set()
+        missing = known.keys() - self.params.keys() if self.params.keys() <= known.keys() else set()
         for name in sorted(missing):
             yield ("check",), f"the check {self.check} needs the parameter '{name}': {' or '.join(known[name])}"
 

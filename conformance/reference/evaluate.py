@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from conformance.errors import HarnessError
@@ -66,6 +66,8 @@ def _widen_graph(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         _widen_tensor(tensor)
     for node in graph.node:
+        if node.op_type == "ConstantOfShape" and not node.attribute:  # its default is zero in float32
+            node.attribute.append(helper.make_attribute("value", helper.make_tensor("", TensorProto.DOUBLE, [1], [0.0])))
         for attribute in node.attribute:
             if attribute.name in _TYPE_ATTRIBUTES and attribute.i in NARROW:
                 attribute.i = TensorProto.DOUBLE

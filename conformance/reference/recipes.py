@@ -68,6 +68,8 @@ class Recipe(NamedTuple):
     make: Callable[[np.random.Generator], Made]
     smoke: bool = False
     """Whether it is run on the smoke level: one per operator and type at most."""
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs in graph order, where the index of cases has no other way to know them."""
     advisory: str = ""
     """Not empty: the text of the operator is silent here; a difference is told, not judged, and this says why."""
     needs: Needs = Needs()

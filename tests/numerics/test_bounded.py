@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from conformance.errors import HarnessError
 from conformance.numerics.bounded import FEWEST, Bound, from_arrays, judge_bound, to_arrays
 
 
@@ -161,3 +162,10 @@ def test_a_bound_survives_a_file_of_arrays(tmp_path: Any) -> None:
         again = from_arrays(dict(stored))
     for field in one.__struct_fields__:
         assert np.array_equal(getattr(one, field), getattr(again, field)), field
+
+
+def test_where_nothing_can_be_judged_nobody_passes() -> None:
+    ones = np.ones(4)
+    bound = Bound(name="y", kind="float32", law="1 ulp", reference=ones, unit=1e-7 * ones, exempt=np.ones(4, dtype=bool))
+    with pytest.raises(HarnessError, match="nothing of 'y' can be judged"):
+        judge_bound(bound, ones.astype(np.float32))

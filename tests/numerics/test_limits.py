@@ -100,3 +100,15 @@ def test_a_bound_is_judged_here_too() -> None:
     limit = Bound(name="y", kind="float32", law="1 ulp", reference=np.ones(2), unit=0.1)
     assert judge(limit, np.ones(2, dtype=np.float32)).ok
     assert not judge(limit, [np.ones(2, dtype=np.float32)]).ok
+
+
+def test_a_bool_of_another_byte_than_0_and_1_is_no_choice_either() -> None:
+    limit = Discrete(name="y", expected=np.array([True, False]))
+    assert judge(limit, np.array([True, False])).ok
+    assert not judge(limit, np.array([2, 0], dtype=np.uint8).view(np.bool_)).ok
+
+
+def test_where_nothing_is_decided_nobody_passes() -> None:
+    limit = Discrete(name="y", expected=np.array([1, 2]), is_decided=np.array([False, False]))
+    with pytest.raises(HarnessError, match="nothing of 'y' is decided"):
+        judge(limit, np.array([1, 2]))

@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance.numerics.modes import PrecisionMode
+from conformance.errors import HarnessError
+from conformance.numerics.modes import PrecisionMode, native
 from conformance.numerics.spread import RUNS, Spread, judge_spread, spread_of
 
 FLOAT32 = PrecisionMode()
@@ -190,3 +191,10 @@ def test_empty_outputs_and_scalars_are_judged() -> None:
     scalar = spread_of(one, one + 1e-7 * np.random.default_rng(2).normal(size=RUNS), FLOAT32, "float32")
     assert judge_spread(scalar, np.array(0.75, np.float32)).ok
     assert not judge_spread(scalar, np.array(0.76, np.float32)).ok
+
+
+def test_where_every_perturbed_run_overflowed_nobody_passes() -> None:
+    reference = np.linspace(1.0, 2.0, 64)
+    spread = spread_of(reference, np.full((24, 64), np.inf), native("float32"), "float32")
+    with pytest.raises(HarnessError, match="nothing of 'y' can be judged"):
+        judge_spread(spread, reference.astype(np.float32), "y")

@@ -33,7 +33,7 @@ def judge_limits(
     sets: list[str] = params["sets"] or [str(at) for at in range(len(expected))]
     worst: Measurement | None = None
     for at, (got, limits) in enumerate(zip(values, expected, strict=True)):
-        names = params["outputs"] or [name for name, _ in got]
+        names = params["outputs"]
         strange = judge_inputs(session.inferences[at]) or judge_names(got, names)
         if strange is not None:
             return strange

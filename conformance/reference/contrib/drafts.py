@@ -102,6 +102,7 @@ def recipes_of(draft: Draft, *, is_first: bool) -> list[Recipe]:
                 kind="float32" if kind in ("int8", "uint8") else kind,  # their scales
                 make=_maker(draft, kind),
                 smoke=is_first,
+                outputs=tuple(text.partition(":")[0] for text in draft.outputs if text),
             )
         )
     return found

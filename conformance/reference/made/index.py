@@ -111,7 +111,7 @@ def make_entries(progress: Callable[[str, int, int], None] | None = None) -> lis
             progress("generated cases", at, len(items))
     entries += [
         Entry(
-            one.case_id, list(one.uses), one.types, one.opset_imports, [], [], one.tier, one.kind, one.smoke, False, one.needs.subnormals
+            one.case_id, list(one.uses), one.types, one.opset_imports, list(one.outputs), [], one.tier, one.kind, one.smoke, False, one.needs.subnormals
         )
         for one in _contributed().values()
     ]  # fmt: skip
