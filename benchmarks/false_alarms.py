@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from _measure import print_machine
 
-from conformance.checks.support.intervals import upper_bound
+from conformance.numerics.intervals import upper_bound
 from conformance.numerics.modes import PrecisionMode, native
 from conformance.numerics.spread import judge_spread
 from conformance.reference import answers, feeds, spreads

@@ -22,8 +22,8 @@ import msgspec
 from conformance.checks.support.exactly import judge_exactly
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
-from conformance.checks.support.valuing import judge_faults, judge_inputs, judge_names
-from conformance.checks.support.witnessing import place_judgement
+from conformance.checks.support.valuing import judge_inputs, judge_names
+from conformance.checks.support.witnessing import judge_sessions
 from conformance.numerics.formats import FORMATS
 from conformance.numerics.modes import PrecisionMode
 from conformance.observation import Observation
@@ -136,7 +136,7 @@ def measure(case: Case, device: Device) -> Observation:
 
 def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     """Rejected, inputs changed, wrong names, wrong values, wrong place: the first that holds decides."""
-    judged = _judge(case, seen, expected)
+    judged = judge_sessions(case, seen, partial(judge_probe, case.params, expected))
     advisory = case.params["advisory"]
     if not advisory or judged.outcome is not Outcome.FAIL:
         return judged
@@ -144,22 +144,8 @@ def judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
     return msgspec.structs.replace(judged, outcome=Outcome.INCONCLUSIVE, reason=reason)
 
 
-def _judge(case: Case, seen: Seen, expected: list[list[Value]]) -> Judgement:
-    sessions = seen.observation.sessions
-    values = Judgement(outcome=Outcome.ERROR, reason="no inference was made")
-    ran = [at for at, session in enumerate(sessions) if session.inferences]
-    for at in ran or [len(sessions) - 1]:  # two where the first had every node folded away: both must be right
-        fault = judge_faults(sessions[: at + 1])
-        if fault is not None:
-            return fault
-        values = judge_probe(case.params, sessions[at], seen.values[at], expected)
-        if values.outcome is not Outcome.PASS:
-            return values
-    return place_judgement(case, seen.observation, values)
-
-
 def judge_probe(
-    params: dict[str, Any], session: SessionSeen, values: list[OutputValues], expected: list[list[Value]]
+    params: dict[str, Any], expected: list[list[Value]], session: SessionSeen, values: list[OutputValues]
 ) -> Judgement:
     """Judge every output of every inference, bit for bit."""
     if not expected or len(values) != len(expected):

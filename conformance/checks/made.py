@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from conformance.checks.support.limiting import judge_limits
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
-from conformance.checks.support.valuing import judge_faults
-from conformance.checks.support.witnessing import place_judgement
+from conformance.checks.support.witnessing import judge_sessions
 from conformance.observation import Observation
-from conformance.records import SHARED, Basis, Case, Judgement, Outcome
+from conformance.records import SHARED, Basis, Case, Judgement
 from conformance.workload import ModelRef, NamedValue, Workload
 
 if TYPE_CHECKING:
@@ -100,14 +99,4 @@ def judge(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
 
     `expected` holds the limits of each data set, one per output (`reference.made.limits`).
     """
-    sessions = seen.observation.sessions
-    values = Judgement(outcome=Outcome.ERROR, reason="no inference was made")
-    ran = [at for at, session in enumerate(sessions) if session.inferences]
-    for at in ran or [len(sessions) - 1]:  # two where the first had every node folded away: both must be right
-        fault = judge_faults(sessions[: at + 1])
-        if fault is not None:
-            return fault
-        values = judge_limits(case.params, sessions[at], seen.values[at], expected)
-        if values.outcome is not Outcome.PASS:
-            return values
-    return place_judgement(case, seen.observation, values)
+    return judge_sessions(case, seen, partial(judge_limits, case.params, expected))

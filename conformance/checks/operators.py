@@ -17,10 +17,10 @@ import msgspec
 from conformance.checks.support.limiting import judge_limits
 from conformance.checks.support.port import Planned
 from conformance.checks.support.running import run_on_device
-from conformance.checks.support.valuing import judge_faults, judge_values
-from conformance.checks.support.witnessing import place_judgement
+from conformance.checks.support.valuing import judge_values
+from conformance.checks.support.witnessing import judge_sessions
 from conformance.observation import Observation
-from conformance.records import Basis, Case, Judgement, Outcome
+from conformance.records import Basis, Case, Judgement
 from conformance.workload import ModelRef, NamedValue, Workload
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from conformance.checks.support.valuing import OutputValues
     from conformance.observation import Seen, SessionSeen
 
-FLOATS = ("float32", "float16", "bfloat16", "float64", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
-"""The types whose declared precision limits depend on."""
 RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -40,6 +38,8 @@ RANDOM = frozenset(
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     """Return one case per ONNX backend case: scope `declared` judges the claims, `minimum` what the category demands."""
+    from conformance.reference.suite_limits import FLOATS
+
     suite = context.suite()
     scope = requested.params.get("scope", "declared")
     claims = context.claims if scope == "declared" else context.minimum
@@ -124,18 +124,7 @@ def measure(case: Case, device: Device) -> Observation:
 
 def judge(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
     """Rejected, inputs changed, wrong names, wrong values, wrong place: the first that holds decides."""
-    sessions = seen.observation.sessions
-    params = case.params
-    values = Judgement(outcome=Outcome.ERROR, reason="no inference was made")
-    ran = [at for at, session in enumerate(sessions) if session.inferences]
-    for at in ran or [len(sessions) - 1]:  # two where the first had every node folded away: both must be right
-        fault = judge_faults(sessions[: at + 1])
-        if fault is not None:
-            return fault
-        values = _judge_values(params, sessions[at], seen.values[at], expected)
-        if values.outcome is not Outcome.PASS:
-            return values
-    return place_judgement(case, seen.observation, values)
+    return judge_sessions(case, seen, partial(_judge_values, case.params, expected))
 
 
 class ByTolerance(NamedTuple):
@@ -145,11 +134,13 @@ class ByTolerance(NamedTuple):
 
 
 def _judge_values(
-    params: dict[str, Any], session: SessionSeen, values: list[OutputValues], expected: list[list[Any]]
+    params: dict[str, Any], expected: list[list[Any]], session: SessionSeen, values: list[OutputValues]
 ) -> Judgement:
     if not expected or not expected[0] or not isinstance(expected[0][0], ByTolerance):
-        return judge_limits(params, session, values, expected)
+        return judge_limits(params, expected, session, values)
     wanted = [one[1:] for one in expected]
     tolerance = {"rtol": params["rtol"], "atol": params["atol"]}
     judged = judge_values(session, values, wanted, names=params["outputs"], **tolerance)
-    return msgspec.structs.replace(judged, context=judged.context or f"ONNX's own tolerance: {expected[0][0].why}")
+    why = f"ONNX's own tolerance: {expected[0][0].why}"
+    told = tuple(msgspec.structs.replace(one, limit=f"{one.limit} ({why})") for one in judged.measurements)
+    return msgspec.structs.replace(judged, measurements=told)

@@ -6,7 +6,6 @@ between elements are `Discrete`; quantised results are a `Rate`; where no bound 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -14,6 +13,7 @@ import numpy as np
 
 from conformance.errors import HarnessError
 from conformance.numerics.bounded import Bound, judge_bound
+from conformance.numerics.intervals import lower_bound
 from conformance.numerics.judged import Judged, Statistic
 from conformance.tensors import type_name
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from conformance.tensors import Array, Value
 
 RATE = 0.002
-CONFIDENCE = 0.99
 
 
 class Exact(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +91,7 @@ def judge_discrete(limit: Discrete, actual: Array) -> Judged:
     decided = np.broadcast_to(np.asarray(limit.is_decided, dtype=bool), limit.expected.shape)
     if decided.size and not decided.any():
         raise HarnessError(f"nothing of '{limit.name}' is decided: its case judges nobody")
-    differs = _differing(limit.expected, actual, is_zero_signed=False) & decided
+    differs = find_differing(limit.expected, actual, is_zero_signed=False) & decided
     found = (Statistic("undecided", float((~decided).sum()), float(decided.size), "elements"),)
     if not differs.any():
         return Judged("discrete", "", found)
@@ -122,33 +121,6 @@ def judge_rate(limit: Rate, actual: Array) -> Judged:
         )
         return Judged("rate", text, found)
     return Judged("rate", "", found)
-
-
-def lower_bound(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """Return the one-sided lower bound of a rate (Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404)."""
-    if hits == 0:
-        return 0.0
-    low, high = 0.0, hits / trials
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_least(hits, trials, middle) < 1 - confidence else (low, middle)
-    return low
-
-
-def _at_least(hits: int, trials: int, rate: float) -> float:
-    """Return P(X ≥ hits) for X binomial with a rate below hits/trials; terms fall, so that few need be added."""
-    if rate <= 0:
-        return 0.0
-    term = math.exp(
-        math.lgamma(trials + 1) - math.lgamma(hits + 1) - math.lgamma(trials - hits + 1)
-        + hits * math.log(rate) + (trials - hits) * math.log1p(-rate)
-    )  # fmt: skip
-    total, count = term, hits
-    while count < trials and term > total * 1e-12:
-        term *= (trials - count) / (count + 1) * rate / (1 - rate)
-        count += 1
-        total += term
-    return total
 
 
 def _counted(values: Array) -> Array:
@@ -183,13 +155,14 @@ def _unequal(name: str, expected: Value, actual: Value, limit: Exact) -> str:
     wrong = _misfit(name, expected, actual)
     if wrong or not expected.size:
         return wrong
-    differs = _differing(expected, actual, is_zero_signed=limit.is_zero_signed)
+    differs = find_differing(expected, actual, is_zero_signed=limit.is_zero_signed)
     if limit.exempt is not None:
         differs &= ~np.broadcast_to(limit.exempt, differs.shape)
     return _tell(name, expected, actual, differs, limit.law) if differs.any() else ""
 
 
-def _differing(expected: Array, actual: Array, *, is_zero_signed: bool) -> Array:
+def find_differing(expected: Array, actual: Array, *, is_zero_signed: bool) -> Array:
+    """Return where two arrays of one type and shape differ: NaN equals NaN whatever it carries, a bool is its byte."""
     if type_name(expected) == "bool":  # a bool is the byte 0 or 1, and no other is either
         return np.asarray(np.asarray(expected).view(np.uint8) != np.ascontiguousarray(actual).view(np.uint8))
     differs: Array = np.asarray(expected != actual)

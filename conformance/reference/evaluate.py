@@ -67,7 +67,9 @@ def _widen_graph(graph: onnx.GraphProto) -> None:
         _widen_tensor(tensor)
     for node in graph.node:
         if node.op_type == "ConstantOfShape" and not node.attribute:  # its default is zero in float32
-            node.attribute.append(helper.make_attribute("value", helper.make_tensor("", TensorProto.DOUBLE, [1], [0.0])))
+            node.attribute.append(
+                helper.make_attribute("value", helper.make_tensor("", TensorProto.DOUBLE, [1], [0.0]))
+            )
         for attribute in node.attribute:
             if attribute.name in _TYPE_ATTRIBUTES and attribute.i in NARROW:
                 attribute.i = TensorProto.DOUBLE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conformance.checks.support.intervals import lower_bound, upper_bound
+from conformance.numerics.intervals import lower_bound, upper_bound
 from conformance.selftest.judging import COLUMNS, TIERS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.checks.support.intervals import lower_bound, upper_bound
+from conformance.numerics.intervals import lower_bound, upper_bound
 from conformance.selftest.injection import Baseline, Defective
 from conformance.selftest.simulate import Simulated
 from conformance.selftest.subjects import MODES, Subject, find_variant

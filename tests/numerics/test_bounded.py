@@ -166,6 +166,8 @@ def test_a_bound_survives_a_file_of_arrays(tmp_path: Any) -> None:
 
 def test_where_nothing_can_be_judged_nobody_passes() -> None:
     ones = np.ones(4)
-    bound = Bound(name="y", kind="float32", law="1 ulp", reference=ones, unit=1e-7 * ones, exempt=np.ones(4, dtype=bool))
+    bound = Bound(
+        name="y", kind="float32", law="1 ulp", reference=ones, unit=1e-7 * ones, exempt=np.ones(4, dtype=bool)
+    )
     with pytest.raises(HarnessError, match="nothing of 'y' can be judged"):
         judge_bound(bound, ones.astype(np.float32))

@@ -8,10 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance.checks.support import intervals
 from conformance.errors import HarnessError
 from conformance.numerics.bounded import Bound
-from conformance.numerics.limits import Discrete, Exact, Rate, Unbounded, judge, lower_bound
+from conformance.numerics.limits import Discrete, Exact, Rate, Unbounded, judge
 
 
 def exact(expected: Any, actual: Any, **more: Any) -> str:
@@ -84,11 +83,6 @@ def test_steps_of_float8_are_its_neighbours() -> None:
     limit = Rate(name="q", expected=expected)
     assert judge(limit, near).ok
     assert not judge(limit, far).ok
-
-
-@pytest.mark.parametrize(("hits", "trials"), [(0, 10), (1, 5), (3, 1000), (20, 2000)])
-def test_the_lower_bound_is_that_of_clopper_and_pearson(hits: int, trials: int) -> None:
-    assert lower_bound(hits, trials) == pytest.approx(intervals.lower_bound(hits, trials), abs=1e-6)
 
 
 def test_what_has_no_bound_is_not_judged() -> None:

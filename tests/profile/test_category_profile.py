@@ -92,3 +92,13 @@ def test_whether_the_host_may_be_the_device_is_one_of_two_words(write: Callable[
     assert "'sometimes'" in line
     assert "allowed" in line
     assert "forbidden" in line
+
+
+def test_a_derived_category_may_except_nothing_that_its_base_asks(write: Callable[..., str]) -> None:
+    head = "conformance: 1\nextends: builtin:host-reference\ncategory: {name: weaker, version: '1.0'}\nrequirements:\n"
+    with pytest.raises(ProfileError, match="loosens requirements.*excepts.*may only take away from it"):
+        load_category(write(head + "  - {id: NUM-004, excepts: ['exact/*MatMul*']}\n", "a.yaml"))
+    with pytest.raises(ProfileError, match="has no parameter 'except'"):
+        load_category(write(head + "  - {id: NUM-004, params: {scope: declared, except: ['exact/*']}}\n", "b.yaml"))
+    stricter = load_category(write(head + "  - {id: NUM-004, excepts: []}\n", "c.yaml"))
+    assert next(one for one in stricter.requirements if one.id == "NUM-004").excepts == ()

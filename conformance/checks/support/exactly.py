@@ -14,6 +14,7 @@ import numpy as np
 from conformance.checks.support.compare import compare
 from conformance.numerics.formats import FORMATS, round_to
 from conformance.numerics.judged import Judged, Statistic
+from conformance.numerics.limits import find_differing
 from conformance.tensors import type_name
 
 if TYPE_CHECKING:
@@ -42,34 +43,24 @@ def judge_exactly(want: Value, got: Value, name: str, probe: str, *, keeps_zero_
     if not isinstance(want, np.ndarray) or not isinstance(got, np.ndarray) or not _is_alike(want, got):
         found = compare(want, got, rtol=0.0, atol=0.0, name=name)
         return Judged("exact", found.mismatch if not found.ok else "")
-    if got.dtype == np.bool_ and got.view(np.uint8).max(initial=0) > 1:  # a byte that is neither 0 nor 1
-        return Judged("exact", compare(want, got, rtol=0.0, atol=0.0, name=name).mismatch)
-    wrong = _find_wrong(want, got, keeps_zero_sign=keeps_zero_sign)
+    wrong = find_differing(want, got, is_zero_signed=keeps_zero_sign)
     count = int(np.count_nonzero(wrong))
     told = (Statistic("differing elements", float(count), 0.0, f"of {want.size}"),)
     if not count:
         return Judged("exact", statistics=told)
+    likeness = looks_like(want, got, wrong, probe)
+    if got.dtype == np.bool_:  # a byte that is neither 0 nor 1 is shown as what it is
+        want, got = np.ascontiguousarray(want).view(np.uint8), np.ascontiguousarray(got).view(np.uint8)
     at = np.unravel_index(int(wrong.reshape(-1).argmax()), want.shape) if want.shape else ()
     place = f"[{','.join(str(int(one)) for one in at)}]" if want.shape else ""
     reason = (
         f"{name}{place} = {_show(got[at])}, want exactly {_show(want[at])} ({count} of {want.size} elements differ)"
     )
-    return Judged("exact", reason, told, looks_like(want, got, wrong, probe))
+    return Judged("exact", reason, told, likeness)
 
 
 def _is_alike(want: Array, got: Array) -> bool:
     return want.dtype == got.dtype and want.shape == got.shape and want.dtype.kind not in "OUST"
-
-
-def _find_wrong(want: Array, got: Array, *, keeps_zero_sign: bool) -> Array:
-    """Return where two arrays of one type and shape differ, as bool of that shape."""
-    if type_name(want) not in FLOATS:
-        return np.not_equal(want, got)
-    wide, seen = want.astype(np.float64), got.astype(np.float64)  # holds every value of every type here
-    same = (wide == seen) | (np.isnan(wide) & np.isnan(seen))
-    if keeps_zero_sign:
-        same &= (wide != 0) | (np.signbit(wide) == np.signbit(seen))
-    return np.asarray(~same)
 
 
 def looks_like(want: Array, got: Array, wrong: Array, probe: str) -> str:
@@ -167,7 +158,7 @@ def _sorted(array: Array) -> Array:
 
 
 def _show(item: Any) -> str:
-    if isinstance(item, np.bool_ | np.integer):
+    if isinstance(item, np.integer):
         return str(item)
     if "int" in str(item.dtype):
         return str(int(item))

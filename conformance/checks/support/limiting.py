@@ -24,7 +24,7 @@ TIERS = {
 
 
 def judge_limits(
-    params: dict[str, Any], session: SessionSeen, values: list[OutputValues], expected: list[list[Any]]
+    params: dict[str, Any], expected: list[list[Any]], session: SessionSeen, values: list[OutputValues]
 ) -> Judgement:
     """Judge every output of every data set by its limit; the measurement is the statistic nearest to its limit."""
     if not expected or len(values) != len(expected):

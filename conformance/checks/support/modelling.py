@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
-from conformance.checks.support.intervals import CONFIDENCE, lower_bound, upper_bound
 from conformance.checks.support.noise import find_shape_fault, find_type_fault
 from conformance.checks.support.running import end_session, fault_of
 from conformance.checks.support.valuing import judge_names
+from conformance.numerics.intervals import CONFIDENCE, lower_bound, upper_bound
 from conformance.numerics.spread import FARTHEST, judge_spread
 from conformance.observation import InferenceSeen, SessionSeen
 from conformance.records import Judgement, Measurement, Outcome

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from conformance.checks.support.valuing import judge_faults
 from conformance.records import Judgement, Measurement, Outcome, Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from conformance.observation import Observation
+    from conformance.checks.support.valuing import OutputValues
+    from conformance.observation import Observation, Seen, SessionSeen
     from conformance.records import Case
+
+    JudgeValues = Callable[[SessionSeen, list[OutputValues]], Judgement]
 
 HOST_PROVIDER = "CPUExecutionProvider"
 
@@ -25,6 +29,21 @@ class Placement(NamedTuple):
     outcome: Outcome
     reason: str
     measurements: tuple[Measurement, ...]
+
+
+def judge_sessions(case: Case, seen: Seen, judge_values: JudgeValues) -> Judgement:
+    """Rejected, wrong values, wrong place: the first that holds decides; `judge_values` judges the inferences of one session."""
+    sessions = seen.observation.sessions
+    values = Judgement(outcome=Outcome.ERROR, reason="no inference was made")
+    ran = [at for at, session in enumerate(sessions) if session.inferences]
+    for at in ran or [len(sessions) - 1]:  # two where the first had every node folded away: both must be right
+        fault = judge_faults(sessions[: at + 1])
+        if fault is not None:
+            return fault
+        values = judge_values(sessions[at], seen.values[at])
+        if values.outcome is not Outcome.PASS:
+            return values
+    return place_judgement(case, seen.observation, values)
 
 
 def place_judgement(case: Case, observation: Observation, values: Judgement) -> Judgement:

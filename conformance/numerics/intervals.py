@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONFIDENCE = 0.99
 
@@ -15,8 +19,10 @@ def upper_bound(hits: int, trials: int, confidence: float = CONFIDENCE) -> float
 
 
 def lower_bound(hits: int, trials: int, confidence: float = CONFIDENCE) -> float:
-    """Return the one-sided lower bound."""
-    return 1.0 - upper_bound(trials - hits, trials, confidence)
+    """Return the one-sided lower bound; quick where hits are few, whatever the trials."""
+    if hits == 0:
+        return 0.0
+    return _solve(lambda rate: 1 - confidence - _at_least(hits, trials, rate), hits / trials)
 
 
 def _at_most(hits: int, trials: int, rate: float) -> float:
@@ -34,12 +40,28 @@ def _at_most(hits: int, trials: int, rate: float) -> float:
     return math.exp(top) * sum(math.exp(term - top) for term in terms)
 
 
-def _solve(falling: object) -> float:
-    """Return where a falling function of a rate in [0, 1] crosses zero, to double precision."""
-    low, high = 0.0, 1.0
+def _at_least(hits: int, trials: int, rate: float) -> float:
+    """Return P(X ≥ hits) for X binomial with a rate below hits/trials; terms fall, so that few need be added."""
+    if rate <= 0:
+        return 0.0
+    term = math.exp(
+        math.lgamma(trials + 1) - math.lgamma(hits + 1) - math.lgamma(trials - hits + 1)
+        + hits * math.log(rate) + (trials - hits) * math.log1p(-rate)
+    )  # fmt: skip
+    total, count = term, hits
+    while count < trials and term > total * 1e-12:
+        term *= (trials - count) / (count + 1) * rate / (1 - rate)
+        count += 1
+        total += term
+    return total
+
+
+def _solve(falling: Callable[[float], float], high: float = 1.0) -> float:
+    """Return where a falling function of a rate in [0, high] crosses zero, to double precision."""
+    low = 0.0
     for _ in range(80):
         middle = (low + high) / 2
-        if falling(middle) > 0:  # type: ignore[operator]
+        if falling(middle) > 0:
             low = middle
         else:
             high = middle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.checks.support.intervals import lower_bound, upper_bound
+from conformance.numerics.intervals import lower_bound, upper_bound
 
 
 def test_459_samples_without_a_miss_show_one_percent() -> None:
