@@ -174,6 +174,8 @@ def _limits(suite: Suite, entry: SuiteEntry, dataset: int, mode: dict[str, Any])
     for one in limits:
         if isinstance(one, plain.Unbounded):
             return one.reason
+        if isinstance(one, plain.Discrete) and np.size(one.is_decided) and not np.any(one.is_decided):
+            return "a choice on the very boundary, which no margin decides"
     if entry.expanded and not all(map(_accepts, limits, suite.expected(entry, dataset))):
         return "our limit of this body would refuse what ONNX expects of it"
     return limits

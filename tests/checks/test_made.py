@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from conformance.checks import made as check
+from conformance.checks.support.limiting import judge_limits
 from conformance.checks.support.port import Requested
+from conformance.numerics.limits import Exact
 from conformance.numerics.modes import PrecisionMode, native
 from conformance.plan import Context
 from conformance.prepare import prepare, target_of
@@ -169,3 +172,15 @@ def test_vendor_operators_too_are_judged_by_the_names_of_the_model() -> None:
     contributed = [one for one in index.load_entries() if "com.microsoft" in one.case_id]
     assert contributed
     assert all(one.outputs for one in contributed)
+
+
+def test_an_output_by_another_name_is_wrong_whatever_its_values_are() -> None:
+    session: Any = SimpleNamespace(inferences=[SimpleNamespace(inputs_changed=[])], mode="strict")
+    limit = Exact(name="output", expected=np.ones(2, dtype=np.float32))
+
+    def judged(name: str) -> Outcome:
+        values = [[(name, np.ones(2, dtype=np.float32))]]
+        return judge_limits({"sets": [], "outputs": ["output"]}, [[limit]], session, values).outcome
+
+    assert judged("output") is Outcome.PASS
+    assert judged("anything") is Outcome.FAIL
