@@ -12,6 +12,7 @@ import click
 
 from conformance import __version__
 from conformance.errors import EXIT_HARNESS, ConformanceError, UsageError
+from conformance.levels import FULL, LEVELS
 
 DEFAULT_PROFILE = "reference-cpu"
 
@@ -67,10 +68,10 @@ def main() -> None:
 )
 @click.option(
     "--level",
-    type=click.Choice(["smoke", "full"]),
-    default="full",
+    type=click.Choice(LEVELS),
+    default=FULL,
     show_default=True,
-    help="smoke: one case per operator; never certifiable.",
+    help="smoke: one case per operator, never certifiable. certify: timed cases for as long as a certificate asks.",
 )
 @click.option(
     "--case", "globs", multiple=True, metavar="GLOB", help="Run only cases whose id matches; may be given again."
@@ -195,7 +196,7 @@ def check(profile: str) -> None:
 
 @main.command("list")
 @click.argument("profile", default=DEFAULT_PROFILE)
-@click.option("--level", type=click.Choice(["smoke", "full"]), default="full", show_default=True)
+@click.option("--level", type=click.Choice(LEVELS), default=FULL, show_default=True)
 @click.option("--case", "globs", multiple=True, metavar="GLOB", help="Only cases whose id matches; may be given again.")
 def list_cases(profile: str, level: str, globs: tuple[str, ...]) -> None:
     """List each case of PROFILE, its requirements, and why it applies (tab-separated).

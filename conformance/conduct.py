@@ -28,6 +28,7 @@ from conformance.execution.lock import DeviceLock
 from conformance.execution.pool import Pool
 from conformance.execution.stores import fill_and_seal
 from conformance.host import describe_host
+from conformance.levels import FULL
 from conformance.paths import cache_folder
 from conformance.prepare import (
     commands_of,
@@ -67,7 +68,7 @@ class Request(NamedTuple):
     profile: str
     bench: str | None = None
     out: Path | None = None
-    level: str = "full"
+    level: str = FULL
     selection: str = ""
     resume: bool = False
     challenge: str = ""

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.errors import UsageError
+from conformance.levels import LEVELS
 from conformance.numerics.modes import PrecisionMode
 from conformance.profile.tightening import value_text
 from conformance.profile.wording import shown
@@ -161,7 +162,7 @@ def _case(key: str, case: Case | None, entry: Any, known: Known) -> Iterator[Lin
             yield "requirement", f"{name} {titles[name].level} {titles[name].title.en}"
     yield "planned", _planned(case, entry)
     if case is not None:
-        yield "levels", "smoke and full" if case.smoke else "full"
+        yield "levels", ", ".join(LEVELS if case.smoke else LEVELS[1:])
     if entry is not None:
         yield from _entry(case, entry)
     if case is not None and case.check == "models":

@@ -50,6 +50,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     has_witness: bool = False
     """Whether the adapter can show placement at all."""
     facts: dict[str, Any] = {}
+    kept: dict[str, bytes] = {}
+    """Raw measurements by file name, such as every sample of a latency: kept in the run folder, not in the record."""
     missing: str = ""
     """A precondition that the host lacks, with its remedy: the case is ERROR, not FAIL."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conformance.errors import UsageError
+from conformance.levels import FULL, SMOKE
 from conformance.numerics.modes import PrecisionMode
 from conformance.profile.claims import Claims, OperatorUse, is_host_op_allowed
 from conformance.profile.conditions import evaluate
@@ -218,7 +219,7 @@ def build(
     known_checks: Iterable[str],
     requested: Callable[[Any, str], Requested],
     *,
-    level: str = "full",
+    level: str = FULL,
     selection: str = "",
 ) -> Plan:
     """Plan the run. UsageError where nothing is selected."""
@@ -268,7 +269,7 @@ def build(
 
 
 def _is_selected(planned: Planned, level: str, selection: str) -> bool:
-    if level == "smoke" and not planned.case.smoke:
+    if level == SMOKE and not planned.case.smoke:
         return False
     return not selection or any(fnmatch.fnmatchcase(planned.case.id, glob) for glob in selection.split())
 

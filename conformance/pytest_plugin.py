@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from conformance.levels import FULL, LEVELS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
@@ -41,7 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance", "device profiles (pytest my-device.yaml)")
     group.addoption("--conformance-bench", metavar="FILE", help="bench file of the lab")
     group.addoption(
-        "--conformance-level", choices=["smoke", "full"], default="full", help="smoke: one case per operator"
+        "--conformance-level",
+        choices=LEVELS,
+        default=FULL,
+        help="smoke: one case per operator; certify: timed cases in full length",
     )
     group.addoption(
         "--conformance-profile", metavar="FILE", help="device profile (path or shipped name) for the fixture `device`"

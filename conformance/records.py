@@ -85,6 +85,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """True where the case is about how the device's processes end: judged from all of them, after everything claimed."""
     exclusive: bool = False
     """True where no other worker may be busy while the case runs."""
+    timed: bool = False
+    """True where the clock is what is measured: it runs after everything that may share the host, and the level decides how long."""
+    telemetry: bool = False
+    """True where the lab's meters are read while the case runs; the parent adds what they read to the observation."""
     may_lose_device: bool = False
     """True where the case lets the device go and binds it again: unless it passes, its child is ended after it."""
     params: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conformance.errors import EXIT_CONDITIONAL, EXIT_CONFORMANT, EXIT_INCOMPLETE, EXIT_NON_CONFORMANT
+from conformance.levels import CERTIFY, SMOKE
 from conformance.records import (
     CLASS_OF,
     ClaimsResult,
@@ -96,7 +97,7 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
     planned = {one.case.id for one in plan.cases}
     if set(recorded) != planned or any(count != 1 for count in recorded.values()):
         raise AssertionError("the books do not close: every planned case ends with exactly one record")
-    is_partial = plan.level != "full" or bool(plan.selection)
+    is_partial = plan.level == SMOKE or bool(plan.selection)
     by_requirement: dict[str, list[Record]] = {}
     for record in records:
         for requirement in record.requirements:
@@ -108,7 +109,7 @@ def conclude(plan: Plan, records: Sequence[Record], standing: Standing) -> Verdi
     if not is_partial:
         results = tuple(_with_untested(state, one, claims) for state, one in zip(plan.states, results, strict=True))
     name, code = _name(results, records, is_partial)
-    why_not = _why_not(standing, name, is_partial)
+    why_not = _why_not(plan, standing, name, is_partial)
     placement = next((record for record in records if record.case == PLACEMENT_CASE), None)
     return Verdict(
         name=name,
@@ -200,11 +201,13 @@ def _name(results: tuple[RequirementResult, ...], records: Sequence[Record], is_
     }[worst]
 
 
-def _why_not(standing: Standing, name: str, is_partial: bool) -> str:
+def _why_not(plan: Plan, standing: Standing, name: str, is_partial: bool) -> str:
     if not standing.certifiable:
         return standing.why_not
     if is_partial:
         return "a smoke or selected run is never certifiable"
+    if plan.level != CERTIFY and any(one.case.timed for one in plan.cases):
+        return f"latency, power and temperature were measured for a short while only: --level {CERTIFY} takes the time"
     return "" if name in ("CONFORMANT", "CONDITIONAL") else f"the verdict is {name}"
 
 

@@ -122,7 +122,7 @@ def test_only_the_first_cases_are_named() -> None:
 def test_a_case_tells_what_it_uses_how_it_is_judged_and_how_to_run_it() -> None:
     facts = told(CONV, [case(smoke=True)], [entry()])
     assert facts["requirement"] == "R-001 MUST Operators compute"
-    assert facts["levels"] == "smoke and full"
+    assert facts["levels"] == "smoke, full, certify"
     assert facts["model"] == "test_conv, kind node, opsets ai.onnx 22, IR 10, 1 set of inputs"
     assert facts["uses"] == "ai.onnx.Conv-22(float32) auto_pad=VALID, group=1"
     assert facts["types"] == "float32"

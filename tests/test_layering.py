@@ -12,7 +12,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "conformance"
 
-FOUNDATION = ["errors", "paths", "registry", "host", "tensors", "numerics", "workload", "records", "observation"]
+FOUNDATION = [
+    "errors",
+    "levels",
+    "paths",
+    "registry",
+    "host",
+    "tensors",
+    "numerics",
+    "timing",
+    "workload",
+    "records",
+    "observation",
+]
 """Modules that every room may use, lowest first."""
 ROOMS = [
     "profile",

@@ -62,7 +62,7 @@ def record(case: str, outcome: Outcome = Outcome.PASS, *requirements: str, reaso
 
 def plan_of(records: list[Record], states: list[State], **changes: Any) -> Plan:
     """A plan of exactly those cases."""
-    cases: list[Any] = [SimpleNamespace(case=SimpleNamespace(id=one.case)) for one in records]
+    cases: list[Any] = [SimpleNamespace(case=SimpleNamespace(id=one.case, timed=one.check == "latency")) for one in records]
     plan = Plan(cases, states, not_selected=0, pinned=[], denominators={}, level="full", selection="")
     return plan._replace(**changes)
 
@@ -247,6 +247,15 @@ def test_a_partial_run_of_optional_cases_alone_is_not_clean() -> None:
 
 
 # -- certifiable ------------------------------------------------------------------------------------------------------
+
+
+def test_what_takes_time_certifies_only_where_it_was_given_time() -> None:
+    timed = msgspec.structs.replace(record("latency/cnn/paced"), check="latency")
+    short, long = judged([record("a"), timed]), judged([record("a"), timed], level="certify")
+    assert (short.name, short.certifiable) == ("CONFORMANT", False)
+    assert short.why_not_certifiable.endswith("were measured for a short while only: --level certify takes the time")
+    assert (long.name, long.certifiable, long.partial) == ("CONFORMANT", True, False)
+    assert judged([record("a"), timed], level="smoke").partial
 
 
 def test_certifiable_needs_category_completeness_and_verdict() -> None:

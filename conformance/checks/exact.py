@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from conformance.checks.support.valuing import OutputValues
     from conformance.numerics.formats import Format
     from conformance.observation import Seen, SessionSeen
-    from conformance.reference.recipes import Needs, Recipe
+    from conformance.reference.recipes import Needs
     from conformance.tensors import Value
 
 LIMIT = "exact (tier 1)"
@@ -48,7 +48,7 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     """Return one case per probe that is claimed (or demanded) and whose needs the declared precision meets."""
-    from conformance.reference.exact import recipes  # loads onnx
+    from conformance.reference.exact.index import load_rows
 
     scope = requested.params.get("scope", "declared")
     claims = context.minimum if scope == "minimum" else context.claims
@@ -57,23 +57,23 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     basis = Basis.REQUIRED if scope == "minimum" else Basis.DECLARED
     modes: dict[str, PrecisionMode] = {}
     seen: set[str] = set()
-    for recipe in recipes():
-        if bool(recipe.advisory) != (scope == "advisory"):
+    for row in load_rows():
+        if bool(row.advisory) != (scope == "advisory"):
             continue
-        uses = context.uses(recipe)
-        if claims.why_unclaimed(recipe.opset_imports, uses, recipe.types):
+        uses = context.uses(row)
+        if claims.why_unclaimed(row.opset_imports, uses, row.types):
             continue
-        for kind in (one for one in recipe.types if one in FLOATS and one not in modes):
+        for kind in (one for one in row.types if one in FLOATS and one not in modes):
             modes[kind] = PrecisionMode.of(context.precision_mode(kind))
-        if not all(meets(modes[one], recipe.needs, FORMATS[one]) for one in recipe.types if one in FLOATS):
+        if not all(meets(modes[one], row.needs, FORMATS[one]) for one in row.types if one in FLOATS):
             continue
-        subject, _, probe = recipe.case_id.rpartition("/")
+        subject, _, probe = row.case_id.rpartition("/")
         operator = subject.split("/")[1].rpartition("-")[0]
         is_twice = subject not in seen
         is_smoke = scope != "advisory" and operator not in seen
         seen.update((subject, operator))
         case = Case(
-            id=recipe.case_id,
+            id=row.case_id,
             check="exact",
             requirements=(requested.id,),
             why=requested.why,
@@ -85,16 +85,16 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
                 "provider": context.target.provider,
                 "allowed_host_ops": context.allowed_host_ops(uses),
                 "probe": probe,
-                "keeps_zero_sign": recipe.keeps_zero_sign,
-                "advisory": recipe.advisory,
+                "keeps_zero_sign": row.keeps_zero_sign,
+                "advisory": row.advisory,
                 "is_twice": is_twice,
             },
         )
         challenge = context.challenge
         yield Planned(
             case,
-            partial(_expected, recipe, challenge, is_twice=is_twice),
-            partial(_workload, recipe, challenge, is_twice=is_twice),
+            partial(_expected, row.case_id, challenge, is_twice=is_twice),
+            partial(_workload, row.case_id, challenge, is_twice=is_twice),
             is_from_code=True,
         )
 
@@ -111,18 +111,20 @@ def meets(mode: PrecisionMode, needs: Needs, own: Format) -> bool:
     )
 
 
-def _workload(recipe: Recipe, challenge: str, *, is_twice: bool) -> Workload:
+def _workload(case_id: str, challenge: str, *, is_twice: bool) -> Workload:
+    from conformance.reference.exact.index import find
     from conformance.reference.recipes import carry_out
 
-    made = carry_out(recipe, challenge)
+    made = carry_out(find(case_id), challenge)
     sets = [[NamedValue(name, to_ref(value)) for name, value in feeds.items()] for feeds in made.datasets]
     return Workload(model=ModelRef(data=made.model), datasets=sets + sets[:1] if is_twice else sets)
 
 
-def _expected(recipe: Recipe, challenge: str, *, is_twice: bool) -> list[list[Value]]:
+def _expected(case_id: str, challenge: str, *, is_twice: bool) -> list[list[Value]]:
+    from conformance.reference.exact.index import find
     from conformance.reference.recipes import carry_out
 
-    made = carry_out(recipe, challenge)
+    made = carry_out(find(case_id), challenge)
     each = [list(outputs.values()) for outputs in made.expected or []]
     return each + each[:1] if is_twice else each
 

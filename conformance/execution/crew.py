@@ -134,8 +134,9 @@ class Crew:
 
     def _run_claimed(self, tasks: list[Task], *, has_unclaimed: bool) -> Iterator[Record]:
         last = [task for task in tasks if task.planned.case.at_end]
+        timed = [task for task in tasks if task.planned.case.timed]
         rest = [task for task in tasks if task.planned.case.check == "operators" or task.planned.case.order >= SHARED]
-        gate = [task for task in tasks if task not in last and task not in rest]
+        gate = [task for task in tasks if task not in last and task not in rest and task not in timed]
         yield from self._work([task for task in gate if not task.planned.case.may_lose_device], 1)
         for task in gate:
             if task.planned.case.may_lose_device:
@@ -149,6 +150,10 @@ class Crew:
         if has_unclaimed and self._on_host_cpu:
             self._pool.warm_up(self._pool.slots(self._wanted, self._wanted))
         yield from self._work(rest, self._wanted if self._on_host_cpu else 1)
+        yield from self._work_repeats()
+        if timed:  # nothing else of ours may be at work beside the clock
+            self._pool.stop(*self._pool.slots(self._wanted))
+        yield from self._work(timed, 1)
         yield from self._work_repeats()
         yield from self._work(last, 1)
         yield from self._work_repeats()

@@ -8,7 +8,6 @@ folder of three files: `index.msgpack`, `inputs.pack`, the only one whose descri
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import mmap
 import os
@@ -26,6 +25,7 @@ from conformance.paths import cache_folder, read_file
 from conformance.reference import pins
 from conformance.reference.entries import Dataset, Index, OperatorUse, Region, SuiteEntry
 from conformance.reference.host import suite_key
+from conformance.reference.sealed import Sealed, without_collection
 from conformance.tensors import from_ref
 
 if TYPE_CHECKING:
@@ -39,13 +39,6 @@ __all__ = ["Dataset", "OperatorUse", "Region", "Suite", "SuiteEntry", "load_suit
 
 INDEX, INPUTS, EXPECTED = "index.msgpack", "inputs.pack", "expected.pack"
 STALE_SECONDS = 3600.0
-
-
-class Sealed(msgspec.Struct, array_like=True):
-    """The index with its own digest, so that a damaged index is noticed before it is believed."""
-
-    digest: bytes
-    body: msgspec.Raw
 
 
 class Damaged(Exception):
@@ -208,14 +201,8 @@ def _open_index(path: Path) -> Index:
 
 
 def _decode(body: msgspec.Raw) -> Index:
-    # The index is 100,000 small objects and no cycles: the collector would triple the time for nothing.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with without_collection():
         return msgspec.msgpack.decode(body, type=Index)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def write_index(folder: Path, index: Index) -> None:

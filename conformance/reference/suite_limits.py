@@ -8,9 +8,6 @@ our limit would refuse what ONNX itself expects.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +19,8 @@ from conformance.numerics import limits as plain
 from conformance.numerics.bounded import Bound
 from conformance.numerics.modes import PrecisionMode
 from conformance.numerics.spread import Spread, judge_spread
-from conformance.paths import cache_folder, read_file
+from conformance.paths import cache_folder
+from conformance.reference.sealed import digest_of_sources, kept_body
 from conformance.tensors import ValueRef, from_ref, to_ref
 
 if TYPE_CHECKING:
@@ -61,13 +59,6 @@ class _Kept(msgspec.Struct, array_like=True):
     kind: str
     fields: dict[str, Any]
     values: dict[str, ValueRef]
-
-
-class Sealed(msgspec.Struct, array_like=True):
-    """A chunk with its digest."""
-
-    digest: bytes
-    body: msgspec.Raw
 
 
 _Chunk = dict[str, list[list[_Kept]] | str]
@@ -119,21 +110,12 @@ class SuiteLimits:
         self._read(at)
 
     def _read(self, at: int) -> dict[str, msgspec.Raw]:
-        path = self._path(at)
-        with suppress(OSError, msgspec.MsgspecError):
-            sealed = msgspec.msgpack.decode(read_file(path), type=Sealed)
-            if hashlib.blake2b(bytes(sealed.body), digest_size=32).digest() == sealed.digest:
-                return msgspec.msgpack.decode(sealed.body, type=dict[str, msgspec.Raw])
-        chunk: _Chunk = {case_id: self._made(case_id) for case_id in self._chunks[at]}
-        body = msgspec.msgpack.encode(chunk)
-        seal = Sealed(hashlib.blake2b(body, digest_size=32).digest(), msgspec.Raw(body))
-        with suppress(OSError):  # a cache that cannot be written costs time, not truth
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".making-")
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(msgspec.msgpack.encode(seal))
-            Path(name).replace(path)
+        body = kept_body(self._path(at), partial(self._make_chunk, at))
         return msgspec.msgpack.decode(body, type=dict[str, msgspec.Raw])
+
+    def _make_chunk(self, at: int) -> bytes:
+        chunk: _Chunk = {case_id: self._made(case_id) for case_id in self._chunks[at]}
+        return msgspec.msgpack.encode(chunk)
 
     def _made(self, case_id: str) -> list[list[_Kept]] | str:
         entry = self._suite.entry(case_id)
@@ -226,7 +208,4 @@ def _sources() -> str:
         for name in ("evaluate.py", "interpreter.py", "wide_operators.py", "wide_gaps.py", "suite_limits.py")
     ]
     files.append(here / "made" / "limits.py")
-    digest = hashlib.blake2b(f"{version('onnx')} {version('numpy')}".encode(), digest_size=16)
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest_of_sources(files, version("onnx"), version("numpy"))

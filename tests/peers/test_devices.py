@@ -22,8 +22,8 @@ GATE = ("--case", "interface/*", "--case", "placement/*")
 
 
 def cases(*operators: str) -> list[str]:
-    """Return the arguments that select the cases of some of ONNX's operators."""
-    return [word for name in operators for word in ("--case", f"operators/ai.onnx.{name}-*")]
+    """Return the arguments that select ONNX's own cases of some of its operators."""
+    return [word for name in operators for word in ("--case", f"operators/ai.onnx.{name}-*/*/test_*")]
 
 
 def test_onnxruntime_cpu_is_a_conformant_host_reference(run_device):
@@ -137,11 +137,9 @@ def test_openvino_native_agrees_with_the_reference_models_and_takes_models_that_
     ]
     ran = run_device("openvino-native", *selected, python=python, env={"PYTHONPATH": str(BACKENDS)})
     assert set(ran.outcomes("models/").values()) == {"PASS", "UNSUPPORTED"}
-    assert all(
-        record["observed"] == "works"
-        for record in ran.records.values()
-        if record["case"].startswith("models/") and record["outcome"] == "UNSUPPORTED"
-    )
+    unclaimed = {case: record["observed"] for case, record in ran.records.items() if record["outcome"] == "UNSUPPORTED"}
+    differs = {case for case, seen in unclaimed.items() if case.startswith("models/") and seen != "works"}
+    assert differs == {f"models/{name}/bfloat16/agreement" for name in ("cnn-shapes", "mobile-cnn")}, "docs/findings"
     assert set(ran.outcomes("interface/").values()) <= {"PASS", "UNSUPPORTED"}
     assert set(ran.outcomes("operators/ai.onnx.MatMul").values()) == {"PASS"}
     assert ran.records["must-reject/model/cycle"]["outcome"] == "FAIL"  # docs/findings/openvino.md

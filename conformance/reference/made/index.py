@@ -7,10 +7,6 @@ recipe itself when the case is about to run.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import tempfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +19,7 @@ from conformance.errors import HarnessError
 from conformance.paths import cache_folder
 from conformance.reference.entries import OperatorUse  # noqa: TC001  (msgspec resolves field types at run time)
 from conformance.reference.recipes import Needs, Recipe, Tier
+from conformance.reference.sealed import digest_of_sources, kept_body, without_collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,30 +67,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return ""
 
 
-class _Sealed(msgspec.Struct, array_like=True):
-    digest: bytes
-    body: bytes
-
-
 _ENTRIES = msgspec.msgpack.Decoder(list[Entry])
 
 
 def load_entries(progress: Callable[[str, int, int], None] | None = None) -> list[Entry]:
     """Return the rows of every generated case, from the cache or freshly made (seconds); `progress(stage, done, total)`."""
     path = cache_folder() / "made" / f"{_digest()}.msgpack"
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
-        sealed = msgspec.msgpack.decode(path.read_bytes(), type=_Sealed)
-        if hashlib.blake2b(sealed.body, digest_size=32).digest() == sealed.digest:
-            return _ENTRIES.decode(sealed.body)
-    entries = list(make_entries(progress))
-    body = msgspec.msgpack.encode(entries)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not truth
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".making-")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(msgspec.msgpack.encode(_Sealed(hashlib.blake2b(body, digest_size=32).digest(), body)))
-        os.replace(name, path)  # noqa: PTH105
-    return entries
+    with without_collection():
+        return _ENTRIES.decode(kept_body(path, lambda: msgspec.msgpack.encode(make_entries(progress))))
 
 
 def make_entries(progress: Callable[[str, int, int], None] | None = None) -> list[Entry]:
@@ -204,8 +185,6 @@ def _contributed() -> dict[str, Recipe]:
 @cache
 def _digest() -> str:
     """Return the digest of what the rows are made by."""
-    digest = hashlib.blake2b(version("onnx").encode(), digest_size=16)
     home = Path(__file__).parent.parent
-    for path in sorted([*(home / one for one in _FILES), *(p for one in _FOLDERS for p in (home / one).glob("*.py"))]):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    sources = sorted([*(home / one for one in _FILES), *(p for one in _FOLDERS for p in (home / one).glob("*.py"))])
+    return digest_of_sources(sources, version("onnx"))
