@@ -84,7 +84,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     at_end: bool = False
     """True where the case is about how the device's processes end: judged from all of them, after everything claimed."""
     exclusive: bool = False
-    """True where no other worker may be busy while the case runs."""
+    """True where nothing of ours may be at work while the case runs: neither another case nor the judging of one."""
     timed: bool = False
     """True where the clock is what is measured: it runs after everything that may share the host, and the level decides how long."""
     telemetry: bool = False

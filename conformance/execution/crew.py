@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from conformance.errors import UsageError
+from conformance.errors import HarnessError, UsageError
 from conformance.execution.blame import settle
 from conformance.execution.hooks import Commands, Recovery
 from conformance.execution.journal import FAULTS, AttemptLine, HookLine, OpenedLine, RecordLine, StartedLine
@@ -24,16 +24,18 @@ from conformance.execution.judging import (
     observed_word,
 )
 from conformance.execution.protocol import Deadlines
+from conformance.execution.raw import keep_raw
 from conformance.execution.slot import Broken, Faulted, NotOpened, Observed, Opened, Task, Untaken
 from conformance.records import SHARED, Attempt, Basis, Identity, Judgement, Outcome, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from conformance.checks.support.port import Planned
     from conformance.execution.journal import Journal
     from conformance.execution.pool import Pool
     from conformance.execution.slot import Slot
+    from conformance.metering.trace import Trace
     from conformance.observation import Observation
     from conformance.records import HookUse
 
@@ -41,6 +43,8 @@ FAULT_BUDGET = 15
 """Crashes in a row after which the device counts as lost."""
 TIMEOUT_BUDGET = 10
 """Time-outs in all after which the device counts as lost."""
+TELEMETRY, TRACE_FILE = "telemetry", "telemetry.json"
+"""Where an observation has the trace of the lab's meters, and the file in which the run folder keeps it."""
 UNCLAIMED_DEADLINE_S = 10.0
 """Nobody asked for an unclaimed case, so it does not get the category's patience."""
 
@@ -56,6 +60,13 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None:
         """Tell something else that is worth a line."""
+
+
+class Sampling(Protocol):
+    """The lab's meters, read from when it is made until `stop`, in a process of their own."""
+
+    def stop(self) -> Trace:
+        """Return all that they said."""
 
 
 class DeviceLost(Exception):
@@ -82,6 +93,8 @@ class Crew:
         self._spared: set[str] = set()
         self._on_host_cpu = False
         self._recovery = Recovery(Commands(), self._take_hook)
+        self._meters: Callable[[], Sampling] | None = None
+        self._sampling: Sampling | None = None
         self._crash_budget: int | None = None
         self._crashes = 0
         self.hooks: list[HookUse] = []
@@ -117,6 +130,10 @@ class Crew:
         self._crash_budget, self._crashes = crash_budget, crashes
         self.hooks = list(used)
 
+    def read_meters(self, meters: Callable[[], Sampling]) -> None:
+        """Take what begins to read the lab's meters, for cases that ask for it; without it they get no trace."""
+        self._meters = meters
+
     def run(self, planned: Iterable[Planned]) -> Iterator[Record]:
         """Run everything and yield records; no child is left afterwards, whatever happens."""
         tasks = [Task(one, len(self._attempts.get(one.case.id, [])) + 1) for one in planned]
@@ -130,6 +147,7 @@ class Crew:
         except DeviceLost as lost:
             self.lost = str(lost)
         finally:
+            self._stop_sampling()
             self._pool.close(is_orderly=is_orderly)
 
     def _run_claimed(self, tasks: list[Task], *, has_unclaimed: bool) -> Iterator[Record]:
@@ -208,6 +226,9 @@ class Crew:
 
     def _start(self, task: Task, worker: int) -> None:
         self._started[task.id] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._stop_sampling()
+        if task.planned.case.telemetry and self._meters is not None:
+            self._sampling = self._meters()
         self._journal.write(StartedLine(case=task.id, worker=worker, attempt=task.attempt))
         self._watcher.case_started(task.id, worker)
 
@@ -276,8 +297,14 @@ class Crew:
             yield from self._take_fault(task, attempt, event.wall_s, event.worker.number)
             return
         attempts = self._attempts.get(task.id, [])
-        observation = self._end_children(event.observation) if task.planned.case.at_end else event.observation
+        observation = self._with_trace(task, event.observation)
+        if task.planned.case.at_end:
+            observation = self._end_children(observation)
         judged = judge_observation(task.planned, observation, event.worker.stores)
+        try:
+            keep_raw(self._journal.path.parent, task.id, observation.kept)
+        except HarnessError as error:  # a PASS whose evidence is lost is none
+            judged = Judgement(outcome=Outcome.ERROR, reason=str(error))
         settled = settle(attempts, judged) or judged
         record = make_record(
             task.planned.case,
@@ -287,7 +314,7 @@ class Crew:
             started=self._started[task.id],
             wall_s=event.wall_s,
             worker=event.worker.number,
-            output_digest=digest_outputs(event.observation, event.worker.stores),
+            output_digest=digest_outputs(observation, event.worker.stores),
         )
         if _is_unclaimed(task):
             record = make_unsupported(record, task.planned.case, observed_word(judged, event.observation))
@@ -295,13 +322,31 @@ class Crew:
         if judged.stops:
             raise DeviceLost(f"{task.id}: {judged.reason}")
 
+    def _with_trace(self, task: Task, observation: Observation) -> Observation:
+        """Return the observation with what the lab's meters said, whatever the child wrote in its place."""
+        trace = self._stop_sampling()
+        if not task.planned.case.telemetry:
+            return observation
+        facts = {name: value for name, value in observation.facts.items() if name != TELEMETRY}
+        kept = {name: value for name, value in observation.kept.items() if name != TRACE_FILE}
+        if trace is not None:
+            facts[TELEMETRY] = msgspec.to_builtins(trace)
+            kept[TRACE_FILE] = msgspec.json.encode(trace)
+        return msgspec.structs.replace(observation, facts=facts, kept=kept)
+
+    def _stop_sampling(self) -> Trace | None:
+        sampling, self._sampling = self._sampling, None
+        return sampling.stop() if sampling is not None else None
+
     def _end_children(self, observation: Observation) -> Observation:
         """Let the device go in every child, and add to the observation how those of this run ended."""
         self._pool.stop(*self._pool.slots(self._wanted))
         left = self._pool.left
         if left:
             self._watcher.note(f"processes that the device left behind, and that were killed: {left}")
-        return msgspec.structs.replace(observation, facts={"ends": msgspec.to_builtins(self._pool.ends), "left": left})
+        return msgspec.structs.replace(
+            observation, facts=observation.facts | {"ends": msgspec.to_builtins(self._pool.ends), "left": left}
+        )
 
     def _take_untaken(self, event: Untaken, queue: deque[Task]) -> Iterator[Record]:
         """A child that died before it read its case is no fault of the case; twice at the same one, the case is in doubt."""

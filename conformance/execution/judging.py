@@ -69,7 +69,10 @@ def _end(ref: ValueRef) -> int:
 
 
 def digest_outputs(observation: Observation, stores: Stores) -> str:
-    """Return BLAKE2b over all outputs as received (names, types, shapes, bytes); empty where there were none to read."""
+    """Return BLAKE2b over all outputs as received (names, types, shapes, bytes) and the raw measurements that are kept.
+
+    Empty where there were none to read.
+    """
     digest = hashlib.blake2b(digest_size=16)
     outputs = [output for session in observation.sessions for one in session.inferences for output in one.outputs]
     try:
@@ -78,7 +81,9 @@ def digest_outputs(observation: Observation, stores: Stores) -> str:
             _feed(digest, output.value, stores)
     except HarnessError:  # a region outside its store, which the judging has refused already
         return ""
-    return digest.hexdigest() if outputs else ""
+    for name, data in sorted(observation.kept.items()):
+        digest.update(name.encode() + b"\0" + data)
+    return digest.hexdigest() if outputs or observation.kept else ""
 
 
 def _feed(digest: hashlib.blake2b, ref: ValueRef, stores: Stores) -> None:

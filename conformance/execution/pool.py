@@ -123,7 +123,7 @@ class Pool:
             for key, _ in ready:
                 for event in self._serve(*key.data):
                     slot = key.data[0]
-                    if isinstance(event, Observed) and not _uses_store(event.observation):
+                    if isinstance(event, Observed) and not _uses_store(event.observation) and not _is_next_alone(tasks):
                         self._feed(slot, tasks, deadlines, started)  # keep the child busy while this one is judged
                     yield event
             for slot in self._slots:  # by the time of the select: what arrived since is heard before anybody is killed
@@ -386,6 +386,11 @@ def host_differences(first: dict[str, str], now: dict[str, str]) -> str:
     return ", ".join(f"{name} was '{was}' and is '{seen}'" for name, was, seen in told if was != seen)
 
 
+def _is_next_alone(tasks: deque[Task]) -> bool:
+    """Whether the next case is to run while nothing of ours is at work, the judging of the case before included."""
+    return bool(tasks) and (tasks[0].planned.case.exclusive or tasks[0].planned.case.timed)
+
+
 def _may_wait(task: Task | None) -> bool:
     """Whether a case may wait in the child's pipe, or be waited for there: what it needs and gives travels in messages.
 
@@ -394,6 +399,8 @@ def _may_wait(task: Task | None) -> bool:
     if task is None or task.attempt > 1:
         return False
     case = task.planned.case
+    if case.exclusive or case.timed:
+        return False
     if case.output_nbytes is None or case.output_nbytes > protocol.INLINE_LIMIT:
         return False
     return case.workload is None or not any(map(needs_inbox, itertools.chain(*case.workload.datasets)))

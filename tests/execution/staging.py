@@ -97,6 +97,7 @@ class Stage:
         self.deadlines = protocol.Deadlines(open_s=5, compile_s=0.2, run_s=0.2)
         self.crew: Crew | None = None
         self._inputs_fd = -1
+        self.meters: Callable[[], Any] | None = None
         self._equipment: tuple[Any, Any] = ((Commands(), None), {})
 
     def equip(self, commands: Commands, crash_budget: int | None = None, **before: Any) -> None:
@@ -135,6 +136,8 @@ class Stage:
         self.crew = Crew(Pool(self.launch()), kept, self.watcher, workers)
         self.crew.restore(attempts or {}, identity)
         self.crew.equip(*self._equipment[0], **self._equipment[1])
+        if self.meters is not None:
+            self.crew.read_meters(self.meters)
         values = [list(probes.four_outputs(3)[1])]
         try:
             return list(self.crew.run([Planned(case, lambda: values) for case in cases]))
