@@ -20,7 +20,7 @@ import msgspec
 
 from conformance import __version__
 from conformance.errors import HarnessError, UsageError
-from conformance.execution.crew import Crew, Watcher
+from conformance.execution.crew import Crew, Watcher, in_order
 from conformance.execution.interrupts import Interrupts
 from conformance.execution.journal import RunLine, open_run
 from conformance.execution.judging import make_record, make_unsupported
@@ -44,6 +44,7 @@ from conformance.prepare import (
 from conformance.profile.bench import Bench
 from conformance.records import Basis, Judgement, Outcome, Record, RunInfo, RunResult
 from conformance.reference.ahead import call_ahead
+from conformance.reference.made.ahead import LimitsAhead, Wanted
 from conformance.tensors import unicode_only
 from conformance.verdict import apply_waivers, conclude
 
@@ -251,6 +252,7 @@ class Run:
             if self._records:
                 display.note(f"resumed: {len(self._records)} of {len(plan.cases)} cases have their record already")
             crew = self._crew = Crew(self._pool, journal, display, self._workers)
+            plan = stack.enter_context(self._foreseeing(plan))
             known, budget = self._known, self._bench.bench.bench.crash_budget if self._bench is not None else None
             crew.restore(known.attempts, known.identity, known.versions, known.host)
             crew.equip(commands_of(self._bench), budget, known.hooks, known.crashes)
@@ -265,6 +267,18 @@ class Run:
                 self._records |= crew.kept
                 self.cause = self.cause or crew.lost
             journal.end(datetime.now(UTC).isoformat(timespec="milliseconds"), self.cause)
+
+    @contextmanager
+    def _foreseeing(self, plan: planning.Plan) -> Iterator[planning.Plan]:
+        """Let other processors work out the limits of generated cases while the device runs those before them."""
+        left = [one for one in plan.cases if one.foreseen is not None and one.case.id not in self._records]
+        with LimitsAhead([Wanted(*one.foreseen) for one in in_order(left) if one.foreseen is not None]) as ahead:
+            yield plan._replace(
+                cases=[
+                    one._replace(expected=partial(ahead.limits_of, Wanted(*one.foreseen))) if one.foreseen else one
+                    for one in plan.cases
+                ]
+            )
 
     def _check_known(self) -> None:
         """Refuse records that are not those of the plan: then the journal is not this run's, or was edited."""

@@ -67,6 +67,7 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
             case,
             partial(_expected, entry.case_id, mode, entry.subject, challenge),
             partial(_workload, entry.case_id, challenge),
+            foreseen=(entry.case_id, mode, entry.subject, challenge),
             is_from_code=True,
         )
 

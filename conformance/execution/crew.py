@@ -162,7 +162,8 @@ class Crew:
                 if task.id in self.kept and self.kept[task.id].outcome is not Outcome.PASS:
                     self._pool.stop(*self._pool.slots(1))
         yield from self._work_repeats()
-        rest.sort(key=lambda task: -task.planned.case.cost_ms)
+        by_id = {task.id: task for task in rest}
+        rest = [by_id[one.case.id] for one in in_order(task.planned for task in rest)]
         if rest and not self._has_opened:  # nothing has said yet whether several workers may share the device
             yield from self._work([rest.pop()], 1)
         if has_unclaimed and self._on_host_cpu:
@@ -463,6 +464,11 @@ def _differences(first: Identity, now: Identity) -> str:
         if was != seen and name != "details":
             told.append(f"{name} was '{was}' and is '{seen}'")
     return ", ".join(told)
+
+
+def in_order(planned: Iterable[Planned]) -> list[Planned]:
+    """Return cases that may share the workers in the order in which they are run: the longest first."""
+    return sorted(planned, key=lambda one: -one.case.cost_ms)
 
 
 def _is_unclaimed(task: Task) -> bool:

@@ -16,12 +16,11 @@ import msgspec
 import numpy as np
 
 from conformance.numerics import limits as plain
-from conformance.numerics.bounded import Bound
 from conformance.numerics.modes import PrecisionMode
 from conformance.numerics.spread import Spread, judge_spread
 from conformance.paths import cache_folder
+from conformance.reference.packed import Packed, pack_limit, unpack_limit
 from conformance.reference.sealed import digest_of_sources, kept_body
-from conformance.tensors import ValueRef, from_ref, to_ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,36 +31,7 @@ FLOATS = ("float32", "float16", "bfloat16", "float64", "float8e4m3fn", "float8e5
 """Whose declared precision a case is judged by: the first of these among its types."""
 CHUNK = 64
 """Cases worked out and kept together."""
-_KINDS: dict[str, Any] = {
-    one.__name__: one for one in (Bound, plain.Exact, plain.Discrete, plain.Rate, plain.Unbounded)
-}
-_ARRAYS = frozenset(
-    {
-        "reference",
-        "unit",
-        "limit",
-        "slack",
-        "exempt",
-        "drift",
-        "expected",
-        "is_decided",
-        "scale",
-        "limits",
-        "level",
-        "likes",
-    }
-)
-
-
-class _Kept(msgspec.Struct, array_like=True):
-    """A limit as it is stored: its kind, its plain fields and its tensors."""
-
-    kind: str
-    fields: dict[str, Any]
-    values: dict[str, ValueRef]
-
-
-_Chunk = dict[str, list[list[_Kept]] | str]
+_Chunk = dict[str, list[list[Packed]] | str]
 """By case id: limits per data set and output, or why there are none."""
 
 
@@ -101,9 +71,11 @@ class SuiteLimits:
         at = self._place.get(case_id)
         if at is None:
             return "a whole network: its float64 reference is not evaluated"
-        kept: list[list[_Kept]] | str = msgspec.msgpack.decode(self._bodies[at][case_id], type=list[list[_Kept]] | str)
+        kept: list[list[Packed]] | str = msgspec.msgpack.decode(
+            self._bodies[at][case_id], type=list[list[Packed]] | str
+        )
         mode = PrecisionMode.of(self._modes[subject_of(self._suite.entry(case_id).types)])
-        return kept if isinstance(kept, str) else [[_unpacked(one, mode) for one in outputs] for outputs in kept]
+        return kept if isinstance(kept, str) else [[unpack_limit(one, mode) for one in outputs] for outputs in kept]
 
     def make(self, at: int) -> None:
         """Work out one chunk and keep it."""
@@ -117,14 +89,14 @@ class SuiteLimits:
         chunk: _Chunk = {case_id: self._made(case_id) for case_id in self._chunks[at]}
         return msgspec.msgpack.encode(chunk)
 
-    def _made(self, case_id: str) -> list[list[_Kept]] | str:
+    def _made(self, case_id: str) -> list[list[Packed]] | str:
         entry = self._suite.entry(case_id)
         found = []
         for dataset in range(len(entry.datasets)):
             limits = _limits(self._suite, entry, dataset, self._modes[subject_of(entry.types)])
             if isinstance(limits, str):
                 return limits
-            found.append([_packed(one) for one in limits])
+            found.append([pack_limit(one) for one in limits])
         return found
 
     def _path(self, at: int) -> Path:
@@ -169,32 +141,6 @@ def _accepts(limit: Any, expected: Any) -> bool:
     return plain.judge(limit, expected).ok
 
 
-def _packed(limit: Any) -> _Kept:
-    if isinstance(limit, Spread):
-        values = {name: to_ref(np.asarray(value)) for name, value in limit.to_arrays().items()}
-        return _Kept("Spread", {"kind": limit.kind}, values)
-    fields = {name: getattr(limit, name) for name in limit.__struct_fields__}
-    stored = {
-        name
-        for name, value in fields.items()
-        if name in _ARRAYS and (name == "expected" or isinstance(value, np.ndarray))
-    }
-    rest = {name: _number(value) for name, value in fields.items() if name not in stored}
-    return _Kept(type(limit).__name__, rest, {name: to_ref(fields[name]) for name in stored})
-
-
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _unpacked(kept: _Kept, mode: PrecisionMode) -> Any:
-    values = {name: from_ref(ref, {}) for name, ref in kept.values.items()}
-    if kept.kind == "Spread":
-        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        return Spread.from_arrays(arrays, mode, kept.fields["kind"])
-    return _KINDS[kept.kind](**kept.fields, **values)
-
-
 @cache
 def _sources() -> str:
     """Return a digest of all the code that limits follow from."""
@@ -205,7 +151,14 @@ def _sources() -> str:
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
     files += [
         here / name
-        for name in ("evaluate.py", "interpreter.py", "wide_operators.py", "wide_gaps.py", "suite_limits.py")
+        for name in (
+            "evaluate.py",
+            "interpreter.py",
+            "wide_operators.py",
+            "wide_gaps.py",
+            "suite_limits.py",
+            "packed.py",
+        )
     ]
     files.append(here / "made" / "limits.py")
     return digest_of_sources(files, version("onnx"), version("numpy"))

@@ -37,6 +37,8 @@ class Planned(NamedTuple):
     expected: Callable[[], list[list[Value]]] | None = None
     inputs: Callable[[], Workload] | None = None
     """Makes the workload when the case is about to run, where holding all of them would fill the memory."""
+    foreseen: tuple[str, dict[str, Any], str, str] | None = None
+    """For generated cases: what `reference.made.limits.limits_of` takes, so that other processes can work `expected` out ahead."""
     is_from_code: bool = False
     """Whether `expected` computes from code alone, so that it need not be held before a device is open: no file is read."""
 
