@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from conformance.records import Coverage, GivenDocument, Outcome, OutcomeClass, Record
+from conformance.records import Coverage, GivenDocument, JournalState, Outcome, OutcomeClass, Record
 from conformance.reports.console import render_summary
 from conformance.reports.console.grouping import group
 
@@ -76,7 +76,14 @@ def test_head_of_a_resumed_selection(result: Callable[..., RunResult]) -> None:
     text = shown(result(info={"resumed": 2, "selection": "operators/*", "identity": None, "level": "smoke"}))
     assert "level     smoke, only cases like 'operators/*'" in text
     assert "conformance 0.1.0, resumed 2 times" in text
+    assert "left no end" not in text
     assert "runtime   was never opened" in text
+
+
+def test_head_tells_of_a_journal_that_was_not_closed(result: Callable[..., RunResult]) -> None:
+    state = JournalState(lines=9, records=3, chain="c", unclosed=1)
+    text = " ".join(shown(result(info={"resumed": 1, "journal": state})).split())
+    assert "resumed 1 time, 1 of its sessions left no end in the journal (killed, or cut off)" in text
 
 
 def test_requirements_with_their_first_reason(typical: RunResult) -> None:

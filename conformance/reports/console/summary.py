@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from conformance.records import Coverage, HookUse, RequirementResult, RunResult
+    from conformance.records import Coverage, HookUse, RequirementResult, RunInfo, RunResult
 
 NAME_LIMIT = 120
 REASON_LIMIT = 240
@@ -69,7 +69,7 @@ def _head(result: RunResult, console: Console) -> None:
         ("brought back", _hooks(info.hooks)),
         ("level", info.level + (f", only cases like '{info.selection}'" if info.selection else "")),
         ("inputs", drawn_from(info)),
-        ("run", f"{info.run_id}, conformance {info.harness_version}" + _resumed(info.resumed)),
+        ("run", f"{info.run_id}, conformance {info.harness_version}" + _resumed(info)),
     ]
     console.print()
     grid = Table.grid(padding=(0, 2))
@@ -112,8 +112,13 @@ def _runtime(result: RunResult) -> str:
     return f"{identity.runtime} {identity.runtime_version}, {identity.provider}"
 
 
-def _resumed(times: int) -> str:
-    return f", resumed {times} time{'' if times == 1 else 's'}" if times else ""
+def _resumed(info: RunInfo) -> str:
+    """Return how often the run was continued, and how many of its sessions did not close their journal."""
+    if not info.resumed:
+        return ""
+    unclosed = info.journal.unclosed if info.journal is not None else 0
+    cut = f", {unclosed} of its sessions left no end in the journal (killed, or cut off)" if unclosed else ""
+    return f", resumed {info.resumed} time{'' if info.resumed == 1 else 's'}{cut}"
 
 
 def _requirements(requirements: tuple[RequirementResult, ...], width: int) -> Table:
