@@ -194,6 +194,36 @@ def check(profile: str) -> None:
         click.echo(line)
 
 
+@main.command()
+@click.argument("profile", required=False)
+@click.option("--bench", type=click.Path(dir_okay=False), help="Bench file of the lab.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")
+def doctor(profile: str | None, bench: str | None, is_json: bool) -> None:
+    """Say what this host can and cannot measure for PROFILE, and what mends each; without PROFILE, for any device.
+
+    It opens no device and changes nothing. The exit code is 0, or 1 where something is missing or wrong that a MUST of the
+    profile's category needs (without a profile: that every run needs).
+
+    \b
+    Examples:
+      conformance doctor
+      conformance doctor my-card.yaml --bench lab.yaml
+      conformance doctor my-card.yaml --json > doctor.json
+    """
+    from conformance.doctor import examine, exit_code
+    from conformance.doctor.port import Host
+    from conformance.doctor.support.subject import Subject
+    from conformance.doctor.support.telling import tell, to_json
+
+    subject = Subject.load(profile, bench)
+    done = examine(Host(), subject)
+    if is_json:
+        click.echo(to_json(done, subject))
+    else:
+        tell(done, subject, sys.stdout)
+    sys.exit(exit_code(done, subject))
+
+
 @main.command("list")
 @click.argument("profile", default=DEFAULT_PROFILE)
 @click.option("--level", type=click.Choice(LEVELS), default=FULL, show_default=True)

@@ -47,7 +47,7 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_commands_are_those_of_the_documents() -> None:
-    assert COMMANDS == ["bisect", "check", "explain", "init", "list", "run", "schema", "selftest"]
+    assert COMMANDS == ["bisect", "check", "doctor", "explain", "init", "list", "run", "schema", "selftest"]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -94,7 +94,7 @@ def test_check_describes_a_profile_and_list_its_cases(suite_cache: Path) -> None
 
 def test_list_names_the_requirements_that_have_no_check_yet(suite_cache: Path) -> None:
     _, text, _ = invoke("list", "cuda")
-    assert re.search(r"^-\tPWR-001\tnot planned\tno check yet$", text, re.MULTILINE)
+    assert re.search(r"^-\tDOC-001\tnot planned\tno check yet$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("category", ["accelerator-card", "host-reference"])

@@ -23,6 +23,7 @@ from conformance.errors import HarnessError
 from conformance.paths import cache_folder
 from conformance.reference import draws, feeds, probes
 from conformance.reference.model_index import find_model, models_folder
+from conformance.reference.sealed import making
 from conformance.reference.tasks import find_task
 from conformance.tensors import DTYPES, element_of
 
@@ -206,19 +207,31 @@ def _file_bytes(path: Path) -> bytes:
 def kept(key: tuple[str, ...], make: Callable[[], Arrays]) -> Arrays:
     """Return what `make` gives, from the cache where the same key was made before by the same code."""
     digest = hashlib.blake2b("\0".join((*key, _own_sources())).encode(), digest_size=16).hexdigest()
-    folder = cache_folder() / "references"
-    path = folder / f"{digest}.npz"
+    path = cache_folder() / "references" / f"{digest}.npz"
+    found = _stored(path)
+    if found is not None:
+        return found
+    with making(path):
+        found = _stored(path)  # by somebody who was faster
+        return found if found is not None else _make_kept(path, make)
+
+
+def _stored(path: Path) -> Arrays | None:
     with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         stored = np.load(io.BytesIO(_file_bytes(path)), allow_pickle=False)
         found = {name: stored[name] for name in stored.files if name != SEAL}
         if stored[SEAL].tobytes() == _seal(found):
             return found
+    return None
+
+
+def _make_kept(path: Path, make: Callable[[], Arrays]) -> Arrays:
     made = make()
     held = io.BytesIO()
     np.savez(held, **made, **{SEAL: np.frombuffer(_seal(made), dtype=np.uint8)})  # type: ignore[arg-type]
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not truth
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".making-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".making-")
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(held.getvalue())
         os.replace(name, path)  # noqa: PTH105

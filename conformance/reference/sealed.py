@@ -47,18 +47,28 @@ def kept_body(path: Path, make: Callable[[], bytes]) -> bytes:
     found = _read(path)
     if found is not None:
         return found
+    with making(path):
+        found = _read(path)  # by somebody who was faster
+        if found is not None:
+            return found
+        body = make()
+        with contextlib.suppress(OSError):
+            _write(path, body)
+    return body
+
+
+@contextlib.contextmanager
+def making(path: Path) -> Iterator[None]:
+    """Hold a file's or folder's lock while it is made; whoever has waited for it looks again before making it a second time.
+
+    Where no lock can be had, nobody waits: what is made twice is the same twice.
+    """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(path.with_name(f".{path.name}.lock").open("wb"))
             fcntl.flock(lock, fcntl.LOCK_EX)
-            found = _read(path)
-            if found is not None:
-                return found
-        body = make()
-        with contextlib.suppress(OSError):
-            _write(path, body)
-    return body
+        yield
 
 
 def _read(path: Path) -> bytes | None:

@@ -25,7 +25,7 @@ from conformance.paths import cache_folder, read_file
 from conformance.reference import pins
 from conformance.reference.entries import Dataset, Index, OperatorUse, Region, SuiteEntry
 from conformance.reference.host import suite_key
-from conformance.reference.sealed import Sealed, without_collection
+from conformance.reference.sealed import Sealed, making, without_collection
 from conformance.tensors import from_ref
 
 if TYPE_CHECKING:
@@ -140,7 +140,9 @@ def load_suite(progress: Callable[[str, int, int], None] | None = None) -> Suite
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
-        _generate_into(root, folder, key, progress)
+        with making(folder):
+            if not folder.is_dir():  # else somebody was faster
+                _generate_into(root, folder, key, progress)
     except OSError as error:
         raise HarnessError(
             f"cannot write the operator suite below {root}: {error.strerror}; free space or set CONFORMANCE_CACHE"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST = 4
 """Workers at most; one processor of the host is left to those who run and judge."""
+WORTH = 64
+"""Cases for which a worker is worth its start, which takes a second."""
 AHEAD = 96
 """Cases that are worked out and not yet asked for, at most: they wait in memory."""
 _LENGTH = struct.Struct("<Q")
@@ -52,7 +54,8 @@ class LimitsAhead:
         self._found: dict[str, bytes] = {}
         self._state = threading.Condition()
         self._is_over = False
-        self._count = min(MOST, max(0, len(os.sched_getaffinity(0)) - 1)) if workers is None else workers
+        spare = min(MOST, len(os.sched_getaffinity(0)) - 1, len(self._wanted) // WORTH)
+        self._count = spare if workers is None else workers
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
 

@@ -66,7 +66,40 @@ def contract(
         return [value]
     if squares is None or squares.shape != value.shape:
         squares = squares_of(node, inputs, compute)
-    return [noise.output(noise.product(value, squares, length_of(node, inputs)))]
+    lagged = mean_partial_sums(noise, node, given, compute) if noise.mode.rounding == "toward-zero" else None
+    return [noise.output(noise.product(value, squares, length_of(node, inputs), lagged))]
+
+
+def mean_partial_sums(noise: Noise, node: Node, inputs: Values, compute: Callable[[Values], Values]) -> Array | None:
+    """Return the mean of the partial sums of each output, in an order drawn for the run; None where it is not known.
+
+    The k-th of K products is in K − k + 1 of the partial sums: the same operator on weights multiplied by these shares. A bias is
+    there from the first addition, or comes last.
+    """
+    weights, axes = inputs[1], summed_axes(node, inputs)
+    if axes is None or weights is None or weights.dtype.kind != "f":
+        return None
+    shape = tuple(size if axis in axes else 1 for axis, size in enumerate(weights.shape))
+    lags = noise.lags(tuple(weights.shape[axis] for axis in axes)).reshape(shape)
+    bias = OPERANDS[node.op] if len(inputs) > 2 and node.op in ("Conv", "ConvTranspose", "Gemm") else None
+    is_first = noise.once() < 0.5
+    given = [
+        one * lags if at == 1 else one * is_first if at == bias and one is not None else one
+        for at, one in enumerate(inputs)
+    ]
+    return np.asarray(compute(given)[0])
+
+
+def summed_axes(node: Node, inputs: Values) -> tuple[int, ...] | None:
+    """Return the axes of the second operand that the products of one output run over, ascending; None where it is not known."""
+    rank = inputs[1].ndim if len(inputs) > 1 and inputs[1] is not None else 0
+    if node.op == "MatMul":
+        return (max(rank - 2, 0),)
+    if node.op == "Gemm":
+        return (1 if node.attribute("transB", 0) else 0,)
+    if node.op in ("Conv", "DeformConv"):
+        return tuple(range(1, rank))
+    return (0, *range(2, rank)) if node.op == "ConvTranspose" else None
 
 
 def _einsum_length(equation: str, inputs: Values) -> int:

@@ -125,14 +125,34 @@ class Noise:
         count = int(np.prod([terms.shape[axis] for axis in axes], dtype=np.int64))
         return self.inner(self.sum(terms, axes) / max(count, 1))
 
-    def product(self, value: Array, squares: Array, length: float) -> Array:
-        """Return sums of `length` products, given their squares' sums, as an accumulator might give them."""
+    def lags(self, sizes: tuple[int, ...]) -> Array:
+        """Return for each product of a sum, which runs over axes of these sizes, for what share of the additions it is in the sum.
+
+        Sums are nested loops: the axes in any order, each from either end; as given in run 0, from the end in run 1.
+        """
+        count = int(np.prod(sizes, dtype=np.int64))
+        nested = list(range(len(sizes))) if self.run < 2 else [int(one) for one in self._draw.permutation(len(sizes))]
+        turned = [self.run == 1 or (self.run > 1 and self.once() < 0.5) for _ in sizes]
+        places = np.arange(count).reshape([sizes[axis] for axis in nested]).transpose(np.argsort(nested))
+        places = places[tuple(slice(None, None, -1 if one else 1) for one in turned)]
+        shares: Array = 1 - places / max(count, 1)
+        return shares
+
+    def product(self, value: Array, squares: Array, length: float, lagged: Array | None = None) -> Array:
+        """Return sums of `length` products, given their squares' sums, as an accumulator might give them.
+
+        Cut off at each addition is, on average, a share of the partial sum. `lagged` is the mean of the partial sums in an order that
+        the device may take: whatever the products have in common, neighbouring outputs lose alike. Without it, it is drawn: half
+        the sum, and what a walk of independent products adds.
+        """
         root = np.sqrt(length / 6 * squares + length / 9 * (value * value))
         root *= self.u_acc
         root *= self.normal(value.shape)
         root += value
         if self.mode.rounding == "toward-zero":
-            drift = 0.75 * value + 0.375 * self.normal(value.shape) * np.sqrt(squares)
+            drift = (
+                0.75 * value + 0.375 * self.normal(value.shape) * np.sqrt(squares) if lagged is None else 1.5 * lagged
+            )
             root -= self.u_acc * length * self.once() * drift
         return finite_or(root, value)
 
