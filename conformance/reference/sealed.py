@@ -8,8 +8,9 @@ import gc
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +18,10 @@ from conformance.paths import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+
+PATIENCE_S = 300.0
+"""How long to wait for somebody else's making, who may stand still for ever."""
 
 
 class Sealed(msgspec.Struct, array_like=True):
@@ -61,14 +66,25 @@ def kept_body(path: Path, make: Callable[[], bytes]) -> bytes:
 def making(path: Path) -> Iterator[None]:
     """Hold a file's or folder's lock while it is made; whoever has waited for it looks again before making it a second time.
 
-    Where no lock can be had, nobody waits: what is made twice is the same twice.
+    Where no lock can be had, or not for long, nobody waits: what is made twice is the same twice.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(path.with_name(f".{path.name}.lock").open("wb"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock)
         yield
+
+
+def _wait_for(lock: IO[bytes]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _read(path: Path) -> bytes | None:

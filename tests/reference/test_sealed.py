@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from conformance.reference import sealed
 from conformance.reference.sealed import Sealed, digest_of, digest_of_sources, kept_body, without_collection
 
 BODY = msgspec.msgpack.encode({"a": 1})
@@ -62,6 +63,12 @@ def test_several_processes_make_it_once(tmp_path):
         one.join(60)
     assert [one.exitcode for one in each] == [0, 0, 0]
     assert log.read_text() == "made\n"
+
+
+def test_who_stands_still_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(sealed, "PATIENCE_S", 0.2)
+    with sealed.making(tmp_path / "one"):
+        assert kept_body(tmp_path / "one", lambda: BODY) == BODY
 
 
 def test_the_name_follows_sources_and_versions(tmp_path):
