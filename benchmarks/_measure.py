@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -151,8 +151,8 @@ def _positive(text: str) -> int:
     return value
 
 
-def print_machine() -> None:
-    """Print what the figures depend on."""
+def print_machine(*more: str) -> None:
+    """Print what the figures depend on, the versions of `more` packages among it; what is not installed is left out."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -161,8 +161,17 @@ def print_machine() -> None:
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
     print(f"machine: {len(os.sched_getaffinity(0))} × {model}, Linux {platform.release()}, {_load()}")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "onnx", "numpy"))
-    print(f"python {platform.python_version()}, {packages}", flush=True)
+    print(
+        f"python {platform.python_version()}{''.join(map(_version, ('onnxruntime', 'onnx', 'numpy', *more)))}",
+        flush=True,
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return f", {package} {version(package)}"
+    except PackageNotFoundError:
+        return ""
 
 
 def _load() -> str:

@@ -26,6 +26,7 @@ from conformance.execution.journal import RunLine, open_run
 from conformance.execution.judging import make_record, make_unsupported
 from conformance.execution.lock import DeviceLock
 from conformance.execution.pool import Pool
+from conformance.execution.sampling import Sampling
 from conformance.execution.stores import fill_and_seal
 from conformance.host import describe_host
 from conformance.levels import FULL
@@ -36,6 +37,7 @@ from conformance.prepare import (
     device_name,
     make_launch,
     make_plan,
+    meters_of,
     prepare,
     standing_of,
     target_of,
@@ -120,6 +122,7 @@ class Run:
     def __enter__(self) -> Run:
         request = self._request
         self.loaded, self._bench = prepare(request.profile, request.bench)
+        self._meters = meters_of(self._bench)
         with ExitStack() as stack:
             stack.enter_context(self._interrupts)
             self.folder = stack.enter_context(_run_folder(request, self.loaded))
@@ -256,6 +259,8 @@ class Run:
             known, budget = self._known, self._bench.bench.bench.crash_budget if self._bench is not None else None
             crew.restore(known.attempts, known.identity, known.versions, known.host)
             crew.equip(commands_of(self._bench), budget, known.hooks, known.crashes)
+            if self._meters:
+                crew.read_meters(self._begin_sampling)
             try:
                 for record in crew.run([one for one in plan.cases if one.case.id not in self._records]):
                     self._records[record.case] = record
@@ -267,6 +272,12 @@ class Run:
                 self._records |= crew.kept
                 self.cause = self.cause or crew.lost
             journal.end(datetime.now(UTC).isoformat(timespec="milliseconds"), self.cause)
+
+    def _begin_sampling(self) -> Sampling:
+        """Begin to read the lab's meters, in processes of ours on this host."""
+        sampling = Sampling(self._meters, self._scratch)
+        sampling.start()
+        return sampling
 
     @contextmanager
     def _foreseeing(self, plan: planning.Plan) -> Iterator[planning.Plan]:

@@ -72,10 +72,22 @@ class Plan(NamedTuple):
 class Context:
     """What checks may look at while they plan; implements `checks.support.port.PlanContext`."""
 
-    def __init__(self, loaded: LoadedProfile, target: Target, suite: Callable[[], Any], challenge: str = "") -> None:
+    def __init__(
+        self,
+        loaded: LoadedProfile,
+        target: Target,
+        suite: Callable[[], Any],
+        challenge: str = "",
+        level: str = FULL,
+    ) -> None:
         declares, caps = loaded.profile.declares, loaded.category.caps
         self.target = target
         self.challenge = challenge
+        self.level = level
+        self.latency: tuple[dict[str, Any], ...] = tuple(one.model_dump() for one in declares.latency)
+        power, thermal = declares.power, declares.thermal
+        self.power: dict[str, Any] | None = None if power is None else power.model_dump()
+        self.thermal: dict[str, Any] | None = None if thermal is None else thermal.model_dump()
         self.determinism: str = declares.determinism or "bounded"
         self.claims = loaded.claims
         self.minimum = _minimum(caps)

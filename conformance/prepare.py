@@ -25,6 +25,8 @@ from conformance.verdict import Standing, Waiver
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conformance.execution.sampler import Config
+
 DROPPED_PREFIXES = ("CONFORMANCE_", "PYTEST_")
 """Environment variables that are the parent's own business; a child inherits the others."""
 
@@ -107,6 +109,19 @@ def server_options(loaded: LoadedProfile, bench: LoadedBench | None) -> dict[str
     return {"server": given}
 
 
+def meters_of(bench: LoadedBench | None) -> list[Config]:
+    """Return the lab's meters, as `execution.sampling` reads them. UsageError where one is described wrongly."""
+    if bench is None or not bench.bench.bench.telemetry:
+        return []
+    from conformance.execution.sampling import read_meters
+
+    given = [one.plain() for one in bench.bench.bench.telemetry]
+    try:
+        return read_meters(given, bench.path.resolve().parent)
+    except UsageError as error:
+        raise UsageError(f"{bench.path}: {error}") from error
+
+
 def make_plan(
     loaded: LoadedProfile,
     *,
@@ -120,7 +135,7 @@ def make_plan(
     from conformance.reference.sealed import without_collection
     from conformance.reference.suite import load_suite
 
-    context = planning.Context(loaded, target_of(loaded, bench), lambda: load_suite(progress), challenge)
+    context = planning.Context(loaded, target_of(loaded, bench), lambda: load_suite(progress), challenge, level)
     with without_collection():  # it would take half of the time, and every object stays
         plan = planning.build(
             loaded,
@@ -142,6 +157,7 @@ def target_of(loaded: LoadedProfile, bench: LoadedBench | None = None) -> Target
     return Target(
         provider=profile.runtime.provider or profile.runtime.device or "",
         on_host_cpu=hardware == "cpu",
+        has_telemetry=bool(bench is not None and bench.bench.bench.telemetry),
         takes_dynamic_shapes=bool(profile.declares.shapes and profile.declares.shapes.dynamic),
         takes_zero_size=bool(profile.declares.shapes and profile.declares.shapes.zero_size),
         is_host_cpu_allowed=loaded.category.caps.host_cpu == "allowed",

@@ -80,6 +80,11 @@ def _assert_all_met_but(expected: set[str], verdict: dict[str, Any], category: s
     results = {one["id"]: one["result"] for one in verdict["requirements"] if one["applies"] and one["level"] == "MUST"}
     with_check = {name for name in results if checked[name] is not None}
     not_met = {name for name in with_check if results[name] != "met"}
-    assert not_met == expected, {name: results[name] for name in not_met}
+    # No bench file, no meter: power and temperature are measured by nobody, and that is no PASS.
+    metered = {name for name in with_check if checked[name] in ("power", "thermal")}
+    assert {results[name] for name in metered} <= {"open"}
+    # A clock beside other tests may decide nothing; that it says "too slow" of a generous limit is no excuse.
+    timed = {name for name in with_check if checked[name] == "latency" and results[name] == "open"}
+    assert not_met == expected | metered | timed, {name: results[name] for name in not_met}
     assert {results[name] for name in results if checked[name] is None} <= {"open"}
     assert len(with_check) >= 5

@@ -21,6 +21,7 @@ FOUNDATION = [
     "tensors",
     "numerics",
     "timing",
+    "metering",
     "workload",
     "records",
     "observation",
@@ -30,6 +31,7 @@ ROOMS = [
     "profile",
     "reference",
     "adapters.runtime.port",  # the two ports are types that the plan hands on without knowing their implementations
+    "load",
     "checks.support.port",
     "tally",
     "plan",
@@ -45,6 +47,7 @@ ROOMS = [
     "selftest",
     "bisection",
     "diagnose",
+    "doctor",
     "pytest_plugin",
     "cli",
     "__main__",

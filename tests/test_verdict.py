@@ -62,7 +62,9 @@ def record(case: str, outcome: Outcome = Outcome.PASS, *requirements: str, reaso
 
 def plan_of(records: list[Record], states: list[State], **changes: Any) -> Plan:
     """A plan of exactly those cases."""
-    cases: list[Any] = [SimpleNamespace(case=SimpleNamespace(id=one.case, timed=one.check == "latency")) for one in records]
+    cases: list[Any] = [
+        SimpleNamespace(case=SimpleNamespace(id=one.case, timed=one.check == "latency")) for one in records
+    ]
     plan = Plan(cases, states, not_selected=0, pinned=[], denominators={}, level="full", selection="")
     return plan._replace(**changes)
 

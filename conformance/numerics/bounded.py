@@ -19,6 +19,7 @@ from conformance.errors import HarnessError
 from conformance.numerics.formats import FORMATS, Format, round_to
 from conformance.numerics.judged import Judged, Statistic
 from conformance.numerics.looks import looks_like
+from conformance.numerics.tallying import Tally, sample, sum_own_rounding, tally
 
 if TYPE_CHECKING:
     from conformance.tensors import Array
@@ -27,8 +28,6 @@ FEWEST = 1000
 """Fewest outputs for the statistics of a dot product: below, chance decides."""
 SQUARES = 1.6
 BIAS = 4.0
-OWN = 2.0**-20
-"""The reference's own rounding, as a share of a limit: float64 against float32 has 29 bits to spare."""
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +83,7 @@ def judge_bound(bound: Bound, actual: Array) -> Judged:
         return Judged("bound", f"{bound.name}: type {actual.dtype}, want {bound.kind}")
     if not reference.size:
         return Judged("bound")
-    with np.errstate(all="ignore"):
-        return _judge(bound, np.asarray(actual, dtype=np.float64))
+    return _judge(bound, actual)
 
 
 _FLOATS = frozenset(
@@ -96,94 +94,55 @@ _FLOATS = frozenset(
 
 def _judge(bound: Bound, actual: Array) -> Judged:
     reference = bound.reference
-    allowed = np.broadcast_to(bound.limit * bound.unit * (1 + OWN) + bound.slack, reference.shape)
-    # Most outputs are finite and far from overflow: nothing is exempt, nothing can be strange.
-    is_plain = bound.exempt is None and bool(np.max(np.abs(reference) + allowed) < bound.form.largest)
-    free = np.zeros(reference.shape, dtype=bool) if is_plain else _exempt(bound, allowed)
-    if not is_plain or not np.isfinite(actual).all():
-        strange = _strange(bound, actual, allowed, free)
-        if strange:
-            return Judged("bound", strange)
-    counted = np.isfinite(reference) & np.isfinite(actual) & ~free
-    if bound.exempt is not None and np.isfinite(reference).any() and np.all(bound.exempt):
+    found = tally(bound, actual)
+    if found.strange:
+        at = np.unravel_index(found.first_strange, reference.shape) if reference.shape else ()
+        return Judged(
+            "bound",
+            f"{_place(bound.name, at)} = {_number(actual[at])}, want {_number(round_to(reference[at], bound.form))} "
+            f"({found.strange} of {reference.size} elements are NaN or infinite where they must not be, or are not where they must)",
+        )
+    if bound.exempt is not None and found.finite and np.all(bound.exempt):
         raise HarnessError(f"nothing of '{bound.name}' can be judged: its case judges nobody")
-    error = np.where(counted, actual - np.where(counted, reference, 0.0), 0.0)
-    size = np.abs(error)
-    beyond = size > allowed
-    unit = np.broadcast_to(np.asarray(bound.unit, dtype=np.float64), reference.shape)
-    over = np.maximum(size - bound.slack, 0.0)
-    e = np.where(unit > 0, over / np.where(unit > 0, unit, 1.0), np.where(over > 0, np.inf, 0.0))
-    limit = np.broadcast_to(np.asarray(bound.limit, dtype=np.float64), reference.shape)
-    # The element nearest to its own limit, not the one with the largest e: limits may differ.
-    share = np.where(beyond, np.maximum(size / np.where(allowed > 0, allowed, 1e-300), 1.0), 0.0)
-    share = np.where(beyond, share, np.where(limit > 0, e / np.where(limit > 0, limit, 1.0), 0.0))
-    at = np.unravel_index(int(np.argmax(share)), share.shape) if share.shape else ()
-    found = [Statistic("max |e|", float(e[at]), float(limit[at]), bound.law)]
+    statistics = [Statistic("max |e|", found.e, found.limit, bound.law)]
     reason = ""
-    if beyond.any():
-        text = f"e = {e[at]:.3g} > {limit[at]:.3g}"
-        more = int(beyond.sum())
-        others = f"; {more} of {size.size} elements are beyond their limits" if more > 1 else ""
+    if found.beyond:
+        at = np.unravel_index(found.at, reference.shape) if reference.shape else ()
+        text = f"e = {found.e:.3g} > {found.limit:.3g}"
+        others = f"; {found.beyond} of {reference.size} elements are beyond their limits" if found.beyond > 1 else ""
         reason = (
-            f"{_place(bound.name, at)} = {_number(actual[at])}, want {_number(reference[at])} ± {allowed[at]:.3g} "
+            f"{_place(bound.name, at)} = {_number(actual[at])}, want {_number(reference[at])} ± {found.allowed:.3g} "
             f"({bound.law}, {text}{others})"
         )
-    if bound.terms and counted.sum() >= FEWEST:
-        signed = np.where(unit > 0, error / np.where(unit > 0, unit, 1.0), 0.0)
-        more_found, why = _whole(bound, signed, unit, counted)
-        found += more_found
+    if bound.terms and found.counted >= FEWEST:
+        more_found, why = _whole(bound, actual, found)
+        statistics += more_found
         reason = reason or why
-    likeness = looks_like(actual, reference, unit, bound.form, bound.products, counted) if reason else ""
-    return Judged("bound", reason, tuple(found), likeness)
+    likeness = ""
+    if reason:
+        x, y, unit, counted = sample(bound, actual)
+        with np.errstate(all="ignore"):
+            likeness = looks_like(x, y, unit, bound.form, bound.products, counted)
+    return Judged("bound", reason, tuple(statistics), likeness)
 
 
-def _exempt(bound: Bound, allowed: Array) -> Array:
-    """Return where nothing is asked: as declared, and where a correct result may fall on either side of overflow."""
-    reference = bound.reference
-    largest = bound.form.largest
-    edge = largest * (1 + bound.form.roundoff)
-    free = np.isfinite(reference) & (np.abs(reference) - allowed < edge) & (np.abs(reference) + allowed >= edge)
-    free |= ~np.isfinite(allowed)
-    return np.asarray(free if bound.exempt is None else free | np.broadcast_to(bound.exempt, reference.shape))
-
-
-def _strange(bound: Bound, actual: Array, allowed: Array, free: Array) -> str:
-    """Return where NaN or infinities are not what the reference has once it is rounded to the output type; '' where they are."""
-    wanted = round_to(bound.reference, bound.form)
-    if bound.form.overflow != "infinity":  # whether such a type saturates is an attribute's or the device's affair
-        free = free | (np.abs(bound.reference) + allowed >= bound.form.largest)
-    differs = (np.isnan(wanted) != np.isnan(actual)) | (np.isinf(wanted) != np.isinf(actual))
-    differs |= np.isinf(wanted) & np.isinf(actual) & (np.sign(wanted) != np.sign(actual))
-    differs &= ~free
-    if not differs.any():
-        return ""
-    at = np.unravel_index(int(np.argmax(differs)), differs.shape) if differs.shape else ()
-    return (
-        f"{_place(bound.name, at)} = {_number(actual[at])}, want {_number(wanted[at])} "
-        f"({int(differs.sum())} of {differs.size} elements are NaN or infinite where they must not be, or are not where they must)"
-    )
-
-
-def _whole(bound: Bound, e: Array, unit: Array, counted: Array) -> tuple[list[Statistic], str]:
+def _whole(bound: Bound, actual: Array, tallied: Tally) -> tuple[list[Statistic], str]:
     """Return the statistics of a whole dot-product output and what is wrong with them, '' where nothing is."""
-    count, terms, reference = int(counted.sum()), bound.terms, bound.reference
+    count, terms = tallied.counted, bound.terms
     allowed_bias = BIAS * math.sqrt(terms * count)
-    drift = None if bound.drift is None else np.where(counted, np.broadcast_to(bound.drift, e.shape), 0.0)
-    squares = SQUARES * terms * count + (0.0 if drift is None else float(np.sum(drift * drift)) / 4)
-    found = [Statistic("Σe²", float(np.sum(e * e)), squares, bound.law)]
+    squares = SQUARES * terms * count + tallied.drift_squares / 4
+    found = [Statistic("Σe²", tallied.squares, squares, bound.law)]
     if bound.is_leaning_tested:
-        signs = np.sign(np.where(counted, reference, 0.0))
-        lean = abs(float(np.sum(signs * e)))
-        more = 0.0 if drift is None else float(np.sum(drift)) / 2
-        total, own, own_lean = abs(float(np.sum(e))), 0.0, 0.0
+        lean, total = abs(tallied.lean), abs(tallied.total)
+        more = tallied.drift / 2
+        own = own_lean = 0.0
         if max(lean - more, total) > allowed_bias:
             # Few distinct values round all alike (ties of 1 + 2^-10 go one way): what the reference itself leans is no fault.
-            gone = np.where(counted & (unit > 0), round_to(reference, bound.form) - reference, 0.0)
-            rounding = gone / np.where(unit > 0, unit, 1.0)
-            own, own_lean = abs(float(np.sum(rounding))), abs(float(np.sum(signs * rounding)))
+            own, own_lean = sum_own_rounding(bound, actual)
         more += own_lean
         found.append(Statistic("|Σ sign(reference)·e|", lean, allowed_bias + more, bound.law))
-        if drift is None and _is_zero_mean(reference[counted]):
+        # Of zero mean is a sample whose mean is within four standard errors of zero.
+        if bound.drift is None and abs(tallied.values) <= BIAS * math.sqrt(tallied.values_squares):
             found.append(Statistic("|Σe|", total, allowed_bias + own, bound.law))
     for one in found:
         if one.value > one.limit:
@@ -192,11 +151,6 @@ def _whole(bound: Bound, e: Array, unit: Array, counted: Array) -> tuple[list[St
                 f"{bound.name}: the errors of {count} elements {text}: {one.name} = {one.value:.4g} > {one.limit:.4g} ({bound.law})"
             )
     return found, ""
-
-
-def _is_zero_mean(values: Array) -> bool:
-    """Whether the mean of a sample is within four standard errors of zero."""
-    return bool(abs(values.sum()) <= BIAS * math.sqrt(float(np.sum(values * values))))
 
 
 def _place(name: str, at: tuple[Any, ...]) -> str:

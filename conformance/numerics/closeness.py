@@ -182,19 +182,21 @@ class _Screener(_Examiner):
     def _screen(self, actual: Array, reference: Array, rows: int) -> Array:
         """Return the rows that could hold a mismatch, a special value or a new maximum; take over maxima that are exact."""
         both = self.scratch[:, :rows]
-        np.subtract(actual, reference, out=both[0].reshape(-1))
-        np.divide(both[0].reshape(-1), reference, out=both[1].reshape(-1))
-        np.abs(both, out=both)
+        differences, quotients = both[0].reshape(-1), both[1].reshape(-1)
+        np.subtract(actual, reference, out=differences)
+        np.divide(differences, reference, out=quotients)
+        # First all rows as one: often that settles it. Both ends are quicker to find than magnitudes to write.
         # 0 / 0 is no quotient, and passed over. A row with no other has no difference, or a special value, which shows there.
-        largest, relative = np.maximum.reduce(both[0], axis=1), np.fmax.reduce(both[1], axis=1)
-        difference, quotient = float(np.maximum.reduce(largest)), float(np.fmax.reduce(relative))
+        difference = max(float(np.maximum.reduce(differences)), -float(np.minimum.reduce(differences)))
         if difference == 0:
             self.was_equal = True
             return NONE
-        # First all rows as one: often that settles it.
+        quotient = max(float(np.fmax.reduce(quotients)), -float(np.fmin.reduce(quotients)))
         if quotient < 0.25 and not self._is_open(difference, quotient):
             self.max_abs = max(self.max_abs, difference)  # exact, see below
             return NONE
+        np.abs(both, out=both)
+        largest, relative = np.maximum.reduce(both[0], axis=1), np.fmax.reduce(both[1], axis=1)
         return self._choose(largest.tolist(), relative.tolist())
 
     def _is_open(self, difference: float, quotient: float) -> bool:

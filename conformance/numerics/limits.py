@@ -15,6 +15,7 @@ from conformance.errors import HarnessError
 from conformance.numerics.bounded import Bound, judge_bound
 from conformance.numerics.intervals import lower_bound
 from conformance.numerics.judged import Judged, Statistic
+from conformance.numerics.streaming import BLOCK, read_blocks
 from conformance.tensors import type_name
 
 if TYPE_CHECKING:
@@ -165,16 +166,24 @@ def find_differing(expected: Array, actual: Array, *, is_zero_signed: bool) -> A
     """Return where two arrays of one type and shape differ: NaN equals NaN whatever it carries, a bool is its byte."""
     if type_name(expected) == "bool":  # a bool is the byte 0 or 1, and no other is either
         return np.asarray(np.asarray(expected).view(np.uint8) != np.ascontiguousarray(actual).view(np.uint8))
-    differs: Array = np.asarray(expected != actual)
     if type_name(expected) == "string" or expected.dtype.kind in "iu":
-        return differs
+        return np.asarray(expected != actual)
+    differs = np.empty(expected.shape, dtype=bool)
+    flat, want, got = differs.reshape(-1), read_blocks(expected), read_blocks(actual)
     with np.errstate(all="ignore"):
-        if expected.dtype.kind == "c":
-            return differs & ~(np.isnan(expected) & np.isnan(actual))
-        a, b = expected.astype(np.float64), actual.astype(np.float64)
-        differs = (a != b) & ~(np.isnan(a) & np.isnan(b))
-        if is_zero_signed:
-            differs |= (a == 0) & (b == 0) & (np.signbit(a) != np.signbit(b))
+        for start in range(0, flat.size, BLOCK):
+            stop = min(start + BLOCK, flat.size)
+            flat[start:stop] = _differ(want(start, stop), got(start, stop), is_zero_signed=is_zero_signed)
+    return differs
+
+
+def _differ(expected: Array, actual: Array, *, is_zero_signed: bool) -> Array:
+    if expected.dtype.kind == "c":
+        return np.asarray((expected != actual) & ~(np.isnan(expected) & np.isnan(actual)))
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    differs: Array = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    if is_zero_signed:
+        differs |= (a == 0) & (b == 0) & (np.signbit(a) != np.signbit(b))
     return differs
 
 

@@ -4,30 +4,20 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator
-from pydantic.json_schema import WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from conformance.profile.category import RequirementId
+from conformance.profile.days import Day
 from conformance.profile.lab import Hooks, RemotePath, Ssh
+from conformance.profile.meters import Meter, doubly_named
 from conformance.profile.model import Celsius, FormatVersion, Many, Name, Strict, Text, refuse
 from conformance.profile.tree import KeyPath
 from conformance.profile.wording import Message
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def _date(value: object) -> date:
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            refuse(f"the date {value} does not exist")
-    return refuse("a date is wanted here, as 2026-12-31")
 
 
 def _glob(value: str) -> str:
@@ -42,7 +32,6 @@ def _variable(value: str) -> str:
     return value
 
 
-Day = Annotated[date, PlainValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
 CaseGlob = Annotated[Name, AfterValidator(_glob)]
 Variable = Annotated[Name, AfterValidator(_variable)]
 
@@ -123,13 +112,16 @@ class Bench(Strict):
     """Environment variables of the child process."""
     server: Server | None = None
     """The inference server under test, for profiles whose runtime needs one."""
+    telemetry: Many[Meter] = ()
+    """The meters that are read while power and temperature are measured."""
     hooks: Hooks | None = None
     crash_budget: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """Crashes and time-outs of claimed cases, repeats included, beyond which the run stops; left out, the harness's own limits
     alone count."""
 
     def sense(self) -> Iterator[tuple[KeyPath, Message]]:
-        """What belongs to another host is named together with it."""
+        """What belongs to another host is named together with it; no two meters share a name."""
+        yield from doubly_named(self.telemetry)
         if self.transport == "ssh" and self.ssh is None:
             yield ("transport",), "transport ssh needs the host: write ssh: {host: NAME} beside it"
         if self.transport == "ssh" and self.server is not None:
@@ -150,10 +142,12 @@ class Bench(Strict):
         return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
     def settings(self) -> dict[str, str]:
-        """Return what was given as texts, for the stamp of the run. Values of `env` and words of hooks stay out: they may
-        be secret.
+        """Return what was given as texts, for the stamp of the run. Values of `env`, words of hooks and options of meters
+        stay out: they may be secret.
         """
-        given: dict[str, Any] = self.model_dump(exclude_none=True)
+        given: dict[str, Any] = self.model_dump(exclude_none=True, exclude={"telemetry"})
+        if self.telemetry:
+            given["telemetry"] = ", ".join(f"{one.label} ({one.source})" for one in self.telemetry)
         if "env" in given:
             given["env"] = ", ".join(sorted(given["env"]))
         if "server" in given:

@@ -27,20 +27,27 @@ from conformance.profile.model import (
 from conformance.profile.tree import KeyPath
 from conformance.profile.wording import Message
 
-Scenario = Literal["back-to-back", "paced", "single-stream", "multi-stream", "server", "offline"]
+Scenario = Literal["back-to-back", "paced", "single-stream", "multi-stream", "server", "offline", "generation"]
+"""`back-to-back` is `single-stream` under its plain name; `generation` is a decoder that gives one token after another."""
 
 
 class Latency(Strict):
     """The latency that is promised for one model in one scenario. Times are per inference, outputs included."""
 
-    item_key: ClassVar[tuple[str, ...]] = ("model", "scenario", "batch")
+    item_key: ClassVar[tuple[str, ...]] = ("model", "scenario", "batch", "variant")
 
     model: Slug = Field(json_schema_extra=tighten("equal"))
-    """A reference model, such as `resnet-tiny`."""
+    """A reference model, such as `mobile-cnn`."""
+    variant: Slug = Field(default="float32", json_schema_extra=tighten("equal"))
+    """Which of the model's files: `float32`, `float16`, `int8-qdq`, …"""
     scenario: Scenario = Field(json_schema_extra=tighten("equal"))
     batch: Count = Field(default=1, json_schema_extra=tighten("equal"))
     period_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
     """For `paced`: the frame period at which requests arrive."""
+    rate_per_s: Positive | None = Field(default=None, json_schema_extra=tighten("higher"))
+    """For `server`: how many requests arrive each second, on average."""
+    streams: Count | None = Field(default=None, json_schema_extra=tighten("equal"))
+    """For `multi-stream` the samples of one query (8 where it is left out); for `server` and `offline` requests at a time (1)."""
     p50_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
     p90_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
     p95_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
@@ -48,11 +55,20 @@ class Latency(Strict):
     p999_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
     max_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
     jitter_ms: Amount | None = Field(default=None, json_schema_extra=tighten("lower"))
-    """Largest spread, p99 less p50."""
+    """Largest spread, p99.9 less p50."""
     deadline_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
     miss_rate: Share | None = Field(default=None, json_schema_extra=tighten("lower"))
     """Share of inferences that may miss `deadline_ms`, 0 to 1."""
+    ttft_p99_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
+    """For `generation`: the 99th percentile of the time to the first token."""
+    tpot_p99_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
+    """For `generation`: the 99th percentile of the time per output token after the first."""
+    cold_start_ms: Positive | None = Field(default=None, json_schema_extra=tighten("lower"))
+    """From the model's bytes to the outputs of the first inference: compiling included."""
     warm_up_s: Amount | None = Field(default=None, json_schema_extra=tighten("lower"))
+    """How long inferences are made before the first one counts."""
+    min_duration_s: Seconds | None = Field(default=None, json_schema_extra=tighten("higher"))
+    """How long the load has to last for the declaration to count as shown; a certificate asks for 600 s at least."""
 
     def sense(self) -> Iterator[tuple[KeyPath, Message]]:
         """Percentiles rise; a paced scenario has a period; a miss rate has a deadline and does not contradict it."""
@@ -62,6 +78,7 @@ class Latency(Strict):
             yield ("scenario",), "a paced scenario needs period_ms, the time between two requests"
         if self.scenario != "paced" and self.period_ms is not None:
             yield ("period_ms",), f"period_ms belongs to the scenario paced, not to {self.scenario}"
+        yield from self._sense_of_scenario()
         if self.miss_rate is not None and self.deadline_ms is None:
             yield ("miss_rate",), "miss_rate needs deadline_ms, the deadline that is missed"
         if self.deadline_ms is None:
@@ -74,6 +91,22 @@ class Latency(Strict):
                     (name,),
                     f"{what}: more than {beyond:g} of the inferences would miss it; declare that as miss_rate",
                 )
+
+    def _sense_of_scenario(self) -> Iterator[tuple[KeyPath, Message]]:
+        """A server has a rate, generation has its own two times and no others, streams belong to what has several."""
+        if self.scenario == "server" and self.rate_per_s is None:
+            yield ("scenario",), "a server scenario needs rate_per_s, the requests that arrive each second"
+        if self.scenario != "server" and self.rate_per_s is not None:
+            yield ("rate_per_s",), f"rate_per_s belongs to the scenario server, not to {self.scenario}"
+        if self.streams is not None and self.scenario not in ("multi-stream", "server", "offline"):
+            yield ("streams",), f"streams belong to multi-stream, server and offline, not to {self.scenario}"
+        generated = ("ttft_p99_ms", "tpot_p99_ms")
+        queried = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms", "jitter_ms", "deadline_ms")
+        for name in queried if self.scenario == "generation" else generated:
+            if getattr(self, name) is not None:
+                where = "not to generation" if self.scenario == "generation" else f"not to {self.scenario}"
+                whose = "a scenario of single queries" if self.scenario == "generation" else "the scenario generation"
+                yield (name,), f"{name} belongs to {whose}, {where}"
 
 
 class EnergyPerInference(Strict):

@@ -53,6 +53,18 @@ CHECK_PARAMETERS: dict[str, dict[str, tuple[str, ...]]] = {
     "models": {
         "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
     },
+    "latency": {
+        "aspect": ("declared", "drift"),
+        "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
+    },
+    "power": {
+        "aspect": ("load", "energy", "states"),
+        "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
+    },
+    "thermal": {
+        "aspect": ("soak", "range", "throttle"),
+        "set": ("accelerator-card", "inference-server", "intelligent-sensor", "inspection-terminal", "all"),
+    },
 }
 """The parameters of the checks that exist, with the values each may have. A check that is not here comes later."""
 

@@ -41,7 +41,7 @@ declares:
   # allowed_host_ops: [{host_ops}]
   # shapes: {{dynamic: false, max_rank: 6}}
   # latency:
-  #   - {{model: resnet-tiny, scenario: paced, period_ms: 33.3, p99_ms: 5.0, deadline_ms: 33.3, miss_rate: 0.0}}
+  #   - {{model: mobile-cnn, scenario: paced, period_ms: 33.3, p99_ms: 5.0, deadline_ms: 33.3, miss_rate: 0.0}}
   # power: {{idle_w: 15, typical_w: 60, max_w: 75}}
   # thermal: {{ambient_c: [0, 55], throttle_c: 95, max_c: 105, cooling: passive}}
   # documentation: {{datasheet: docs/datasheet.pdf, languages: [en, zh]}}

@@ -10,7 +10,8 @@ import pytest
 
 from conformance.errors import HarnessError
 from conformance.numerics.bounded import Bound
-from conformance.numerics.limits import Discrete, Exact, Rate, Unbounded, judge
+from conformance.numerics.limits import Discrete, Exact, Rate, Unbounded, find_differing, judge
+from conformance.numerics.streaming import BLOCK
 
 
 def exact(expected: Any, actual: Any, **more: Any) -> str:
@@ -106,3 +107,13 @@ def test_where_nothing_is_decided_nobody_passes() -> None:
     limit = Discrete(name="y", expected=np.array([1, 2]), is_decided=np.array([False, False]))
     with pytest.raises(HarnessError, match="nothing of 'y' is decided"):
         judge(limit, np.array([1, 2]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, ml_dtypes.bfloat16])
+def test_what_differs_is_found_in_every_block(dtype: Any) -> None:
+    want = np.ones((3, BLOCK), dtype)
+    want[0, 5] = np.nan
+    got = want.copy()
+    got[1, 7], got[2, BLOCK - 1] = 2, np.nan
+    assert np.argwhere(find_differing(want, got, is_zero_signed=False)).tolist() == [[1, 7], [2, BLOCK - 1]]
+    assert not find_differing(want, np.asfortranarray(want), is_zero_signed=True).any()

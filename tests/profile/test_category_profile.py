@@ -71,8 +71,8 @@ def test_each_mistake_has_its_line(write: Callable[..., str], old: str, new: str
 
 
 def test_a_check_that_comes_later_may_be_named(write: Callable[..., str]) -> None:
-    text = CATEGORY.replace("area: latency\n", "area: latency\n    check: latency\n    params: {anything: [1]}\n")
-    assert load_category(write(text)).requirements[1].check == "latency"
+    text = CATEGORY.replace("area: latency\n", "area: latency\n    check: forecast\n    params: {anything: [1]}\n")
+    assert load_category(write(text)).requirements[1].check == "forecast"
 
 
 @pytest.mark.parametrize(

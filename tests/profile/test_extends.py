@@ -239,7 +239,7 @@ def test_a_category_is_tightened_item_by_item(write: Callable[..., str]) -> None
             "].applies_when: given here, given at",
         ),
         (
-            "requirements: [{id: PWR-001, check: session}]",
+            "requirements: [{id: DOC-001, check: session}]",
             ".check: session here, no check yet at",  # else anything could show anything
         ),
         ("caps: {allowed_host_ops: [Shape, NonZero]}", "loosens caps.allowed_host_ops: [Shape, NonZero] here"),
@@ -321,7 +321,7 @@ def test_a_dropped_item_is_a_loosening(write: Callable[..., str]) -> None:
     declares = whole.declares.model_copy(update={"latency": whole.declares.latency[:1]})
     (found,) = loosenings(whole, whole.model_copy(update={"declares": declares}))
     assert found.path == ("declares", "latency")
-    assert value_text(found.was) == "'resnet-tiny back-to-back 8'"
+    assert value_text(found.was) == "'resnet-tiny back-to-back 8 float32'"
 
 
 def test_a_repeated_item_in_one_file_is_a_repetition(write: Callable[..., str]) -> None:

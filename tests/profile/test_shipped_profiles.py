@@ -52,6 +52,7 @@ def test_the_host_reference_is_never_certifiable_and_has_a_check_for_everything(
         ("SES-001", "MUST", "interface"), ("SES-002", "MUST", "lifecycle"), ("SES-003", "MUST", "offers"),
         ("SHP-001", "MUST", "interface"), ("NUM-001", "MUST", "models"), ("NUM-003", "MAY", "packs"),
         ("DET-001", "MUST", "determinism"), ("NUM-004", "MUST", "exact"), ("NUM-005", "SHOULD", "exact"),
+        ("LAT-001", "MAY", "latency"), ("PWR-001", "MAY", "power"), ("THM-001", "MAY", "thermal"),
         ("MR-001", "MUST", "must-reject"),
     ]  # fmt: skip
 
@@ -62,8 +63,8 @@ def test_the_accelerator_card_has_the_checks_that_exist_and_says_what_is_open() 
     scopes = [item.params["scope"] for item in requirements if item.check == "operators"]
     assert scopes == ["declared", "minimum"]
     open_areas = {item.area for item in requirements if item.level == "MUST" and item.check is None}
-    assert {"latency", "power", "thermal", "documentation"} <= open_areas
-    assert not {"operators", "models", "numerics", "determinism"} & open_areas
+    assert "documentation" in open_areas
+    assert not {"operators", "models", "numerics", "determinism", "latency", "power", "thermal"} & open_areas
 
 
 def test_each_hardware_type_that_is_named_has_a_category_with_subtypes_and_neighbours() -> None:

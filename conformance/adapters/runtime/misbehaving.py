@@ -6,7 +6,7 @@ Underneath it is ONNX Runtime's CPU provider, so that everything it is not told 
 
 `trigger` is an operator name: the device misbehaves only on models whose bytes contain it; empty means on every model.
 `once: true` limits it to the first time in a run, whatever restarts come between. What each behaviour does stands in
-`support/misdeeds.py` and `support/misdeeds_of_sessions.py`.
+`support/misdeeds.py`, `support/misdeeds_of_sessions.py` and `support/misdeeds_of_time.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from conformance.adapters.runtime.support.misdeeds import (
     spin,
 )
 from conformance.adapters.runtime.support.misdeeds_of_sessions import BOUND, IN_SESSION, OF_COMPILING, OF_LIFE
+from conformance.adapters.runtime.support.misdeeds_of_time import IN_TIME
 from conformance.errors import DeviceNotFound, UsageError
 from conformance.records import TensorInfo, Witness
 
@@ -109,6 +110,8 @@ class _Session(RuntimeSession):
             if self.device.may_misbehave():
                 outputs = AFTER_REJECT[behaviour](outputs)
         self.runs += 1
+        if behaviour in IN_TIME and armed:
+            IN_TIME[behaviour](self, feeds)
         if behaviour in IN_SESSION and armed:
             return IN_SESSION[behaviour](self, outputs)  # type: ignore[no-any-return]
         if behaviour in AFTER_RUN:
@@ -165,14 +168,26 @@ class Adapter(honest.Adapter):
         self._once = bool(given.pop("once", False))
         self.options = msgspec.structs.replace(self.options, options=given)
         self.past: list[Outputs] = []
-        self.state: Value = None
+        self.state: Any = None
+        self.known_inputs: set[bytes] = set()
+        self.idle_since: float | None = None
         self.has_refused = self.has_closed = False
         self.sessions = self.openings = 0
         self.leaked: list[bytes] = []
         self._models: dict[int, bytes] = {}
         self._compiled: dict[int, bytes] = {}
         self.is_elsewhere = scratch.name.startswith("elsewhere")
-        known = {*BEFORE_RUN, *AFTER_RUN, *IN_SESSION, *ON_REJECT, *ELSEWHERE, *BOUND, *OF_LIFE, *OF_COMPILING}
+        known = {
+            *BEFORE_RUN,
+            *AFTER_RUN,
+            *IN_SESSION,
+            *ON_REJECT,
+            *ELSEWHERE,
+            *BOUND,
+            *OF_LIFE,
+            *OF_COMPILING,
+            *IN_TIME,
+        }
         if self.behaviour not in known:
             raise UsageError(
                 f"runtime.options.behaviour: there is no '{self.behaviour}'; known are {', '.join(sorted(known))}"

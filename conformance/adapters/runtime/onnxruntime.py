@@ -105,7 +105,7 @@ class _Session(RuntimeSession):
     ) -> None:
         self._adapter = adapter
         options, arguments = adapter.session_options(mode, dimensions=dimensions, cache=cache)
-        self._profiled = mode is not Mode.USER
+        self._profiled = adapter.is_profiled(mode)
         self._guarded = mode in (Mode.STRICT, Mode.UNFOLDED) and not adapter.is_host_provider
         self._ran = False
         self._session: Any = adapter.ort.InferenceSession(model, options, **arguments)
@@ -216,6 +216,7 @@ class Adapter(RuntimeAdapter):
     def __init__(self, options: msgspec.Struct, scratch: Path) -> None:
         super().__init__(options, scratch)
         self._sequence = 0
+        self._is_timing = False
         self._device: Any = None
         self.is_host_provider = self.options.provider == HOST_PROVIDER
 
@@ -332,7 +333,7 @@ class Adapter(RuntimeAdapter):
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         for key, value in self.options.session_options.items():
             set_session_option(self.ort, options, key, value)
-        if mode is not Mode.USER:
+        if self.is_profiled(mode):
             options.enable_profiling = True
             self._sequence += 1
             options.profile_file_prefix = str(self.scratch / f"profile-{os.getpid()}-{self._sequence}")
@@ -362,8 +363,20 @@ class Adapter(RuntimeAdapter):
             raise Unavailable(f"no option of {self.options.provider} is known that names a cache folder")
         return given | known[1] | {known[0]: str(cache)}
 
+    def is_profiled(self, mode: Mode) -> bool:
+        """Whether a session of a mode writes a profile: one of the witnesses, and never while something is timed."""
+        return mode is not Mode.USER and not self._is_timing
+
     def _compile(self, model: bytes, mode: Mode) -> RuntimeSession:
         return self._compile_with(model, mode, {}, None)
+
+    def _compile_timed(self, model: bytes, mode: Mode) -> RuntimeSession:
+        """Without the profile; the assignment record, made once when a session is, and the refusal to fall back stay."""
+        self._is_timing = True
+        try:
+            return self._compile(model, mode)
+        finally:
+            self._is_timing = False
 
     def _compile_with(self, model: bytes, mode: Mode, dimensions: dict[str, int], cache: Path | None) -> RuntimeSession:
         return _Session(self, model, mode, dimensions, cache)

@@ -66,6 +66,8 @@ class Target(NamedTuple):
     """The serial number of the unit as the lab wrote it down; empty where it did not."""
     features: frozenset[str] = frozenset()
     """What the adapter says that the runtime offers beside plain runs, by `adapters.runtime.port.Feature`."""
+    has_telemetry: bool = False
+    """Whether the bench file lists meters: without one, nothing is run to be measured."""
     unsayable: Mapping[str, str] = MappingProxyType({})
     """Cases of must-reject that a built-in adapter has no way to ask, with the reason; empty for any other adapter."""
 
@@ -81,6 +83,14 @@ class PlanContext(Protocol):
     """What inputs are drawn from beside the public seeds; empty where no challenge was given."""
     determinism: str
     """The declared class of determinism, `bounded` where none is declared."""
+    level: str
+    """How much is run, of `records.LEVELS`: what is timed takes as long as the level says."""
+    latency: tuple[dict[str, Any], ...]
+    """The declared latencies, each with the fields of `profile.budgets.Latency`; times in milliseconds."""
+    power: dict[str, Any] | None
+    """The declared power, with the fields of `profile.budgets.Power`; None where none is declared."""
+    thermal: dict[str, Any] | None
+    """The declared temperatures, with the fields of `profile.budgets.Thermal`; None where none are declared."""
 
     def claims_type(self, name: str) -> bool:
         """Return whether the device claims a tensor type."""

@@ -1,0 +1,1 @@
+"""What several telemetry sources share. No source of its own: the folder scan passes packages over."""
