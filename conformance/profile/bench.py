@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from conformance.profile.category import RequirementId
 from conformance.profile.days import Day
 from conformance.profile.lab import Hooks, RemotePath, Ssh
-from conformance.profile.meters import Meter, doubly_named
+from conformance.profile.meters import OF_THIS_HOST, Meter, doubly_named
 from conformance.profile.model import Celsius, FormatVersion, Many, Name, Strict, Text, refuse
 from conformance.profile.tree import KeyPath
 from conformance.profile.wording import Message
@@ -124,6 +124,10 @@ class Bench(Strict):
         yield from doubly_named(self.telemetry)
         if self.transport == "ssh" and self.ssh is None:
             yield ("transport",), "transport ssh needs the host: write ssh: {host: NAME} beside it"
+        for index, meter in enumerate(self.telemetry):
+            if self.transport == "ssh" and meter.source in OF_THIS_HOST:
+                what = f"{meter.source} would measure this host, and the device is on another one: name a meter that is asked over a network"
+                yield ("telemetry", index, "source"), what
         if self.transport == "ssh" and self.server is not None:
             yield ("server",), "an inference server is asked from this host: leave transport and ssh out"
         if self.transport != "ssh":

@@ -16,6 +16,9 @@ from conformance.profile.wording import Message
 
 _STATED = ("uncertainty_percent", "uncertainty_w", "uncertainty_c")
 
+OF_THIS_HOST = frozenset({"nvml", "powercap", "hwmon"})
+"""Sources that read sensors of the machine that the harness runs on."""
+
 
 class Meter(Strict):
     """A meter of power, energy or temperature, read from this host while a case runs that needs it."""

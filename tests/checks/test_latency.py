@@ -18,12 +18,14 @@ from conformance.adapters.runtime.support import misdeeds_of_time
 from conformance.checks import latency
 from conformance.checks.support import timed_plan, timed_run
 from conformance.checks.support.port import Planned, Requested
+from conformance.checks.support.timed_judging import by_round
 from conformance.levels import CERTIFY, FULL, SMOKE
 from conformance.observation import Observation, Seen
 from conformance.plan import Context
 from conformance.prepare import prepare, target_of
 from conformance.records import Basis, Case, Judgement, Outcome
 from conformance.tensors import from_ref
+from conformance.timing.comparison import Comparison
 from conformance.timing.samples import Samples, pack, unpack
 
 GENEROUS = {"p50_ms": 2000, "p90_ms": 4000}
@@ -133,8 +135,8 @@ def test_the_level_decides_how_long_and_a_smoke_run_stays_within_a_minute() -> N
 
 
 def test_the_number_of_queries_is_what_the_tightest_limit_needs_where_there_is_time() -> None:
-    assert timed_plan.queries_needed({"p90_ms": 1.0}) == 64  # ANCHORS: t = 1
-    assert timed_plan.queries_needed({"p90_ms": 1.0, "p999_ms": 2.0}) == 6636
+    assert timed_plan.queries_needed({"p90_ms": 1.0}) >= 64  # ANCHORS, one query over it; more, since queries depend
+    assert timed_plan.queries_needed({"p90_ms": 1.0, "p999_ms": 2.0}) >= 6636
     assert timed_plan.queries_needed({}) == timed_plan.FEWEST
     assert timed_plan.plan_count(1 * MS, 6636, 2.0, 10.0) == 6636
     assert timed_plan.plan_count(1 * MS, 6636, 2.0, 2.0) == 2000  # no time: fills what there is, and stays open
@@ -209,14 +211,13 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(misdeeds_of_time, "RARE_EVERY", 400)
     monkeypatch.setattr(misdeeds_of_time, "STRANGE_S", 0.0005)
     monkeypatch.setattr(misdeeds_of_time, "RARE_S", 0.3)
-    monkeypatch.setattr(misdeeds_of_time, "THROTTLED_AFTER", 1500)
 
 
 @pytest.mark.parametrize(
     ("behaviour", "declared", "words"),
     [
         ("rarely-late", {"p50_ms": 2000, "max_ms": 290}, "max "),
-        ("result-cache", GENEROUS, "result cache: a repeated input takes"),
+        ("result-cache", GENEROUS, "result cache: "),
         ("known-inputs", GENEROUS, "seed dependence: "),
         ("tired", GENEROUS, "outputs while timing are not those of the accuracy run: logits differs"),
         ("slow", {"p50_ms": 5}, "p50 "),
@@ -236,20 +237,11 @@ def test_each_is_caught_by_its_name(
     assert words in judged.reason
 
 
-@pytest.mark.parametrize(("behaviour", "name"), [("slower-and-slower", "drift"), ("throttle", "throttling")])
-def test_a_device_that_becomes_slower_is_caught_under_sustained_load(
-    behaviour: str, name: str, misbehave: Any, often: None
-) -> None:
+def test_a_device_that_becomes_slower_is_caught_under_sustained_load(misbehave: Any) -> None:
     (planned,) = plan({}, params={"set": "all", "aspect": "drift"})
-    judged, _ = run(planned, misbehave(behaviour), 1.0)
+    judged, _ = run(planned, misbehave("slower-and-slower"), 1.0)
     assert judged.outcome is Outcome.FAIL
-    assert name in judged.reason or "drift" in judged.reason
-
-
-def test_what_idling_costs_is_told_beside_a_paced_run(misbehave: Any) -> None:
-    (planned,) = plan(GENEROUS | {"scenario": "paced", "period_ms": 30})
-    judged, _ = run(planned, misbehave("slow-after-idling"), 1.2)
-    assert "idle-gap effect: paced queries take" in judged.context
+    assert judged.reason.startswith(("drift: latency grows", "throttling: from "))
 
 
 # -- the judge alone --------------------------------------------------------------------------------------------------
@@ -268,17 +260,24 @@ def judge(misbehave: Any) -> Judge:
     expected = planned.expected()
 
     def build(
-        latencies_ns: Any, declared: dict[str, Any], *, level: str = FULL, null_ns: int = 1000, **facts: Any
+        queries: Any,
+        declared: dict[str, Any],
+        *,
+        level: str = FULL,
+        null_ns: int = 1000,
+        scenario: str = "single-stream",
+        **facts: Any,
     ) -> Judgement:
         even = np.full(2000, 100_000)
+        samples = queries if isinstance(queries, Samples) else back_to_back(queries)
         kept = dict.fromkeys(timed_run.AUDITS, pack(back_to_back(even)))
         kept |= {
-            timed_run.QUERIES: pack(back_to_back(latencies_ns)),
+            timed_run.QUERIES: pack(samples),
             timed_run.NULL: pack(back_to_back(even * 0 + null_ns)),
         }
-        made = seen.observation.facts | {"planned": len(latencies_ns), "busy_error_ns": 0} | facts
+        made = seen.observation.facts | {"planned": samples.size, "busy_error_ns": 0} | facts
         observation = msgspec.structs.replace(seen.observation, kept=kept, facts=made)
-        params = case.params | {"item": declared, "level": level}
+        params = case.params | {"item": declared, "level": level, "scenario": scenario}
         return latency.judge(
             msgspec.structs.replace(case, params=params), seen._replace(observation=observation), expected
         )
@@ -340,6 +339,39 @@ def test_a_declaration_without_a_limit_shows_nothing(judge: Judge) -> None:
     judged = judge(noisy(1000), {})
     assert judged.outcome is Outcome.INCONCLUSIVE
     assert "no limit" in judged.reason
+
+
+def test_a_step_to_slower_under_sustained_load_is_throttling_and_a_steady_run_passes(judge: Judge) -> None:
+    latencies = noisy(5000)
+    assert judge(latencies, {}, scenario="sustained").outcome is Outcome.PASS
+    latencies[3000:] *= 2
+    judged = judge(latencies, {}, scenario="sustained")
+    assert judged.outcome is Outcome.FAIL
+    assert judged.reason.startswith("throttling: from 60%")
+    assert judge(latencies, {"p99_ms": 9.0}).outcome is Outcome.INCONCLUSIVE  # what it would show later is worse
+
+
+def test_what_idling_costs_is_told_beside_a_paced_run(judge: Judge) -> None:
+    due = 10**9 + 20 * MS * np.arange(1000)
+    judged = judge(Samples(due, due + 1000, due + noisy(1000), is_scheduled=True), {"p99_ms": 20.0}, scenario="paced")
+    assert judged.outcome is Outcome.PASS
+    assert (
+        "idle-gap effect: paced queries take 10" in judged.context
+        or "idle-gap effect: paced queries take 9.9" in judged.context
+    )
+
+
+def test_rounds_decide_what_pooled_queries_leave_open() -> None:
+    """A host that changes its speed from round to round makes pooled queries worth little; each round stays a fair pair."""
+    speed = np.repeat(np.linspace(1.0, 3.0, 16), 50)
+    known = (speed * np.random.default_rng(1).normal(1.0, 0.02, 800) * MS).astype(np.int64)
+    pooled = Comparison("seed dependence", "open", 1.0, 0.0, 9.0, "undecided")
+    outcomes = {
+        share: by_round(pooled, known, (known * share).astype(np.int64), 16, most=1 / 0.9).outcome
+        for share in (1.0, 1.3, 0.7)
+    }
+    assert outcomes == {1.0: "pass", 1.3: "fail", 0.7: "fail"}
+    assert by_round(pooled, known, known, 7, most=1.1) is pooled  # 800 queries are no 7 blocks
 
 
 def test_the_stamp_says_whether_the_run_was_long_enough(judge: Judge) -> None:

@@ -86,3 +86,11 @@ def test_what_is_wrong_with_a_meter_is_one_line(write: Callable[..., str], meter
         load_bench(write(bench(*meters), "bench.yaml"))
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["nvml", "powercap", "hwmon"])
+def test_sensors_of_this_host_say_nothing_about_a_device_on_another(write: Callable[..., str], source: str) -> None:
+    text = f"conformance: 1\nbench:\n  transport: ssh\n  ssh: {{host: board}}\n  telemetry: [{{source: {source}}}]\n"
+    with pytest.raises(ProfileError, match=f"{source} would measure this host, and the device is on another one"):
+        load_bench(write(text, "b.yaml"))
+    assert load_bench(write(text.replace(source, "redfish"), "b.yaml")).bench.bench.telemetry[0].source == "redfish"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from conformance.checks.support.timed_answers import judge_answers
 from conformance.checks.support.timed_generation import TOKENS
@@ -17,9 +18,10 @@ from conformance.checks.support.timed_plan import why_too_short
 from conformance.checks.support.timed_run import AUDITS, NULL, QUERIES
 from conformance.levels import CERTIFY
 from conformance.records import Judgement, Measurement, Outcome
-from conformance.timing.comparison import compare_gap, compare_repeats, compare_runs
+from conformance.timing.comparison import PARTS_PER_MILLION, TOLERANCE, compare_gap, compare_repeats, compare_runs
 from conformance.timing.diagnosis import FEWEST, diagnose
 from conformance.timing.judging import WORSENING, Floor, Limits, judge_latency
+from conformance.timing.percentiles import ALPHA, percentile_interval
 from conformance.timing.samples import unpack
 from conformance.timing.schedule import find_schedule_faults, find_starvation
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from conformance.observation import Seen
     from conformance.records import Case
+    from conformance.tensors import Array
+    from conformance.timing.percentiles import Outcome as Decided
     from conformance.timing.comparison import Comparison
     from conformance.timing.finding import Finding
     from conformance.timing.judging import LimitResult
@@ -70,7 +74,7 @@ def judge_timed(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
         bare = Measurement(name="limits", value=0, limit="≥ 1")
         said.append(_Said("open", "the declaration has no limit that could be met or missed", bare))
     said += _extent(facts, queries)
-    audits = _audits(kept)
+    audits = _audits(kept, int(facts.get("audit_rounds", 0)))
     said += [_audit(one, case.params["level"]) for one in audits]
     notes = [f"{one.name}: {one.text}" for found in findings.values() for one in found]
     notes += [f"{one.name}: {one.text}" for one in _others(queries, kept)]
@@ -152,12 +156,36 @@ def _extent(facts: Mapping[str, Any], queries: Samples) -> list[_Said]:
     return [_Said(outcome, late, made), _Said("pass", "", lasted)]
 
 
-def _audits(kept: Mapping[str, bytes]) -> list[Comparison]:
+def _audits(kept: Mapping[str, bytes], rounds: int) -> list[Comparison]:
     """Return what the three lots say that took turns: a result cache, and a speed that depends on the seed."""
     if not all(name in kept for name in AUDITS):
         return []
     known, other, repeated = (unpack(kept[name]).service_ns for name in AUDITS)
-    return [compare_repeats(known, repeated, is_paired=False), compare_runs(known, other, SEEDS)]
+    cache, seeds = compare_repeats(known, repeated, is_paired=False), compare_runs(known, other, SEEDS)
+    return [
+        by_round(cache, known, repeated, rounds, most=float("inf")),
+        by_round(seeds, known, other, rounds, most=1 / (1 - TOLERANCE)),
+    ]
+
+
+def by_round(pooled: Comparison, first: Array, second: Array, rounds: int, *, most: float) -> Comparison:
+    """Return a comparison that pooled queries leave open as the rounds decide it, where they do.
+
+    The blocks of a round follow one another closely, so that a host which is slow for a while slows both. The ratios of their
+    medians are few but depend on one another little; their median has an interval by order statistics as any other.
+    """
+    if pooled.outcome != "open" or rounds < 2 or first.size % rounds or second.size % rounds:
+        return pooled
+    medians = [np.median(one.reshape(rounds, -1), axis=1) for one in (first, second)]
+    ratios = np.rint(PARTS_PER_MILLION * medians[1] / np.maximum(1, medians[0])).astype(np.int64)
+    seen = percentile_interval(ratios, 0.5, ALPHA, rounds)
+    if seen.low is None or seen.high is None:
+        return pooled
+    ratio, low, high = (one / PARTS_PER_MILLION for one in (seen.value, seen.low, seen.high))
+    least = 1 - TOLERANCE
+    outcome: Decided = "fail" if low > most or high < least else "pass" if low >= least and high <= most else "open"
+    text = f"over {rounds} rounds the median of a block is {ratio:.3g} of that of distinct, known inputs ({low:.3g} to {high:.3g})"
+    return pooled._replace(outcome=outcome, ratio=ratio, low=low, high=high, text=text)
 
 
 def _audit(one: Comparison, level: str) -> _Said:
