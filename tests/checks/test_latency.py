@@ -347,7 +347,7 @@ def test_a_step_to_slower_under_sustained_load_is_throttling_and_a_steady_run_pa
     latencies[3000:] *= 2
     judged = judge(latencies, {}, scenario="sustained")
     assert judged.outcome is Outcome.FAIL
-    assert judged.reason.startswith("throttling: from 60%")
+    assert judged.reason.startswith("throttling: from ")
     assert judge(latencies, {"p99_ms": 9.0}).outcome is Outcome.INCONCLUSIVE  # what it would show later is worse
 
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from conformance.observation import Seen
     from conformance.records import Case
     from conformance.tensors import Array
-    from conformance.timing.percentiles import Outcome as Decided
     from conformance.timing.comparison import Comparison
     from conformance.timing.finding import Finding
     from conformance.timing.judging import LimitResult
+    from conformance.timing.percentiles import Outcome as Decided
     from conformance.timing.samples import Samples
 
 MET = {"pass": True, "fail": False, "open": None}
