@@ -10,7 +10,7 @@ from execution.staging import ORDERLY, Make, Stage, short, unclaimed
 from conformance.execution import crew as crews
 from conformance.execution import journal, protocol
 from conformance.execution.journal import Journal
-from conformance.records import Attempt, Outcome
+from conformance.records import SHARED, Attempt, Outcome
 
 
 def test_an_orderly_child_gives_one_record_for_each_case(stage: Stage, case: Make) -> None:
@@ -205,3 +205,12 @@ def test_nothing_waits_behind_a_case_that_has_been_in_trouble(stage: Stage, case
     )
 
     assert [record.context for record in records] == ["the next one is there: False", "the next one is there: None"]
+
+
+def test_a_timed_case_runs_once_and_after_what_may_share_the_host(stage: Stage, case: Make) -> None:
+    stage.child(ORDERLY)
+    records = stage.run(
+        [case("t", timed=True, order=SHARED), case("u", timed=True), case("x", order=SHARED), case("g")]
+    )
+    assert [short(record.case) for record in records] == ["g", "x", "t", "u"]
+    assert len(stage.watcher.started) == 4
