@@ -242,3 +242,10 @@ def test_a_worker_of_xdist_is_told_what_to_do(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "run without -n (the harness has workers of its own" in done.stdout
+
+
+def test_the_door_knows_the_levels_without_loading_them() -> None:
+    from conformance import levels, pytest_plugin
+
+    assert pytest_plugin.LEVELS == levels.LEVELS
+    assert pytest_plugin.LEVELS[1] == levels.FULL

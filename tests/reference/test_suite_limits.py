@@ -14,6 +14,7 @@ from conformance.numerics.limits import Discrete, Exact, Rate, judge
 from conformance.numerics.modes import native
 from conformance.numerics.spread import Spread, judge_spread, spread_of
 from conformance.reference import suite_limits
+from conformance.reference.packed import Packed, pack_limit, unpack_limit
 from conformance.reference.suite import Suite, load_suite
 from conformance.reference.suite_limits import FLOATS, SuiteLimits
 
@@ -56,8 +57,8 @@ def _is_same(one: Any, other: Any) -> bool:
     ],
 )  # fmt: skip
 def test_a_limit_is_read_back_as_it_was_kept(limit: Any) -> None:
-    body = msgspec.msgpack.encode(suite_limits._packed(limit))
-    again = suite_limits._unpacked(msgspec.msgpack.decode(body, type=suite_limits._Kept), native("float32"))
+    body = msgspec.msgpack.encode(pack_limit(limit))
+    again = unpack_limit(msgspec.msgpack.decode(body, type=Packed), native("float32"))
 
     assert type(again) is type(limit)
     for name in limit.__struct_fields__:
@@ -72,8 +73,8 @@ def test_a_spread_is_read_back_as_it_was_kept() -> None:
     reference = np.linspace(1.0, 2.0, 64)
     runs = reference + 1e-7 * np.random.default_rng(2).standard_normal((24, 64))
     spread = spread_of(reference, runs, native("float32"), "float32")
-    body = msgspec.msgpack.encode(suite_limits._packed(spread))
-    again = suite_limits._unpacked(msgspec.msgpack.decode(body, type=suite_limits._Kept), native("float32"))
+    body = msgspec.msgpack.encode(pack_limit(spread))
+    again = unpack_limit(msgspec.msgpack.decode(body, type=Packed), native("float32"))
 
     assert isinstance(again, Spread)
     assert all(_is_same(was, now) for was, now in zip(spread, again, strict=True))
