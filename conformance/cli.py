@@ -187,10 +187,10 @@ def check(profile: str) -> None:
       conformance check my-card.yaml
       conformance check reference-cpu
     """
-    from conformance.prepare import check_options
+    from conformance.prepare import check_options, meters_of
     from conformance.profile.loader import check_profile
 
-    for line in check_profile(profile, on_device=check_options):
+    for line in check_profile(profile, on_device=check_options, on_bench=meters_of):
         click.echo(line)
 
 

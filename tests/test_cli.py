@@ -366,3 +366,14 @@ def test_a_run_folder_has_a_name() -> None:
 
     assert code == 2
     assert errors == "error: --out needs a folder of its own; give it a name, such as --out runs/today\n"
+
+
+def test_check_looks_at_the_options_of_meters_too(conformance: Conformance, tmp_path: Path) -> None:
+    bench = "conformance: 1\nbench:\n  telemetry:\n    - {source: hwmon, options: {chip: k10temp, sensor: temp1}}\n"
+    (tmp_path / "lab.yaml").write_text(bench)
+    done = conformance("check", "lab.yaml")
+    assert done.returncode == 2
+    assert "lab.yaml: bench.telemetry: hwmon: " in done.stderr
+    assert "sensor" in done.stderr
+    (tmp_path / "lab.yaml").write_text(bench.replace(", sensor: temp1", ""))
+    assert conformance("check", "lab.yaml").returncode == 0

@@ -186,11 +186,15 @@ def load_bench(reference: str) -> LoadedBench:
     return LoadedBench(model, [(source.display, source.sha256)], path, python)
 
 
-def check_profile(reference: str, on_device: Callable[[LoadedProfile], None] | None = None) -> list[str]:
+def check_profile(
+    reference: str,
+    on_device: Callable[[LoadedProfile], None] | None = None,
+    on_bench: Callable[[LoadedBench], object] | None = None,
+) -> list[str]:
     """Return what a file says, in a few lines for people; ProfileError with every defect.
 
-    Device profiles, categories and bench files are told apart by their keys. `on_device` may look further at a device
-    profile than this room can, and raise.
+    Device profiles, categories and bench files are told apart by their keys. `on_device` and `on_bench` may look
+    further than this room can, and raise.
     """
     path = resolve_profile(reference)
     root, _, _ = read_tree(path, display_of(path))
@@ -200,6 +204,8 @@ def check_profile(reference: str, on_device: Callable[[LoadedProfile], None] | N
             return describe_category(load_category(str(path)))
         if keys & {"bench", "waivers"}:
             bench = load_bench(str(path))
+            if on_bench is not None:
+                on_bench(bench)
             return describe_bench(bench.bench, bench.python)
     loaded = load_device(reference)
     if on_device is not None:
