@@ -87,6 +87,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """True where nothing of ours may be at work while the case runs: neither another case nor the judging of one."""
     timed: bool = False
     """True where the clock is what is measured: it runs after everything that may share the host, and the level decides how long."""
+    lasts_s: float = 0.0
+    """Seconds that the plan itself gives the case beyond what it asks of the device: no deadline of the device's cuts them short."""
     telemetry: bool = False
     """True where the lab's meters are read while the case runs; the parent adds what they read to the observation."""
     may_lose_device: bool = False

@@ -42,12 +42,22 @@ MULTI_STREAM = 8
 """Samples of a query of multi-stream where the profile does not say: MLPerf's number."""
 SEED = 20_260
 DRIFT = "drift"
+WANTED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "accelerator-card": (("back-to-back", "single-stream"), ("paced",)),
+    "inference-server": (("server",),),
+    "intelligent-sensor": (("paced",),),
+    "inspection-terminal": (("paced",),),
+    "all": (),
+}
+"""For each category what has to be declared for its latency to be shown: one scenario of each group."""
 
 
 def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
     """Return a case for each declared latency, or, for `aspect: drift`, for each model with one."""
     items = context.latency
-    if requested.params.get("aspect") == DRIFT:
+    if requested.params["aspect"] != DRIFT:
+        yield from _undeclared(requested, context)
+    if requested.params["aspect"] == DRIFT:
         models = {(one["model"], one["variant"], one["batch"]): one for one in reversed(items)}
         items = tuple(
             {"model": model, "variant": variant, "batch": batch, "scenario": "sustained", "warm_up_s": one["warm_up_s"]}
@@ -58,11 +68,32 @@ def plan(requested: Requested, context: PlanContext) -> Iterable[Planned]:
         yield _planned(requested, context, item, len(context.latency))
 
 
+def _undeclared(requested: Requested, context: PlanContext) -> Iterable[Planned]:
+    """Yield a case that nobody can measure for each kind of scenario that the category wants and the profile leaves out."""
+    wanted = requested.params["set"]
+    models = {one.name for one in load_models() if wanted in one.categories}
+    declared = {item["scenario"] for item in context.latency if item["model"] in models}
+    for group in WANTED[wanted]:
+        if declared.isdisjoint(group):
+            told = f"the profile declares no latency in the scenario {' or '.join(group)}"
+            params = {"unknown": told, "remedy": f"declare one under declares.latency, with scenario: {group[0]}"}
+            yield Planned(
+                Case(
+                    id=f"latency/{group[0]}/undeclared",
+                    check="latency",
+                    requirements=(requested.id,),
+                    why=requested.why,
+                    smoke=True,
+                    params=params,
+                )
+            )
+
+
 def _planned(requested: Requested, context: PlanContext, item: Mapping[str, Any], count: int) -> Planned:
     model, variant = _find(item)
     scenario, batch = item["scenario"], item["batch"]
     streams = item.get("streams") or (MULTI_STREAM if scenario == "multi-stream" else 1)
-    wanted = requested.params.get("set", "all")
+    wanted = requested.params["set"]
     unasked = model is not None and wanted != "all" and wanted not in model.categories
     why = f"{wanted} is not judged by the latency of {item['model']}" if unasked else ""
     lasting = extent(context.level, item, count)
@@ -76,6 +107,7 @@ def _planned(requested: Requested, context: PlanContext, item: Mapping[str, Any]
         timed=True,
         exclusive=True,
         cost_ms=2500.0 * lasting.measured_s,
+        lasts_s=lasting.longest_s,
         unsupported=why,
         params={
             "item": {name: value for name, value in item.items() if value is not None},
@@ -162,7 +194,9 @@ def judge(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
     """Rejected, wrong outputs, wrong place, over a limit, undecided: the first that holds decides."""
     if case.params["unknown"]:
         return Judgement(
-            outcome=Outcome.UNMEASURED, reason=case.params["unknown"], remedy="declare a model that there is"
+            outcome=Outcome.UNMEASURED,
+            reason=case.params["unknown"],
+            remedy=case.params.get("remedy", "declare a model that there is"),
         )
     judged = judge_timed(case, seen, expected)
     return msgspec.structs.replace(judged, reason=judged.reason[:1000])

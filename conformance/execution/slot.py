@@ -116,7 +116,7 @@ class Slot:
         self.task, self.seq, self.late_s = task, seq, 0.0
         self.began = time.monotonic()
         rounds_s = ROUNDS * (self.deadlines.open_s + self.deadlines.compile_s + self.deadlines.run_s)
-        self.total_s = rounds_s + (2 * TRANSFER_S if self.worker.is_remote else 0.0)
+        self.total_s = rounds_s + task.planned.case.lasts_s + (2 * TRANSFER_S if self.worker.is_remote else 0.0)
         if self.worker.is_remote:
             self.clock(TRANSFER, TRANSFER_S)
         else:

@@ -163,7 +163,7 @@ class Bench(Strict):
         return {name: str(value) for name, value in given.items()}
 
 
-_DECIDES = ("unit_serial", "transport", "ssh", "python", "workdir", "env", "server")
+_DECIDES = ("unit_serial", "transport", "ssh", "python", "workdir", "env", "server", "telemetry")
 
 
 class Waiver(Strict):

@@ -310,3 +310,12 @@ def test_the_whole_of_an_observation_survives_the_wire() -> None:
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(observation), type=Observation)
     judged = power.judge(case_of(), Seen(again, answered(found.facts).values), [])
     assert judged.outcome in (Outcome.PASS, Outcome.UNMEASURED)
+
+
+def test_nothing_judged_is_no_pass() -> None:
+    from conformance.checks.support.metered import worst_of
+    from conformance.records import Judgement
+
+    assert worst_of([]).outcome is Outcome.ERROR
+    assert worst_of([Judgement(outcome=Outcome.PASS), Judgement(outcome=Outcome.CRASH)]).outcome is Outcome.ERROR
+    assert worst_of([Judgement(outcome=Outcome.PASS)]).outcome is Outcome.PASS

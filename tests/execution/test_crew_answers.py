@@ -243,3 +243,22 @@ def test_a_parent_that_stood_still_excuses_a_late_phase() -> None:
 
     assert isinstance(event, pool.Observed)
     assert event.overtime == ""
+
+
+def test_no_deadline_of_the_device_cuts_short_what_the_plan_gives_a_case(
+    stage: Stage, case: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "ROUNDS", 1)
+    stage.deadlines = protocol.Deadlines(open_s=0.3, compile_s=0.2, run_s=0.2)
+    stage.child(
+        """
+        begin(); asked = hear()
+        for _ in range(40):
+            time.sleep(0.05); say(protocol.Phase(seq=asked.seq, phase='run'))
+        say(observed(asked))
+        hear()
+        """
+    )
+    (record,) = stage.run([case("long", timed=True, lasts_s=30.0)])
+    assert record.outcome is Outcome.FAIL, "what it answered, and no time-out"
+    assert record.attempts == ()

@@ -212,11 +212,11 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-SEVERITY = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNMEASURED)
+SEVERITY = (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.UNMEASURED)
 
 
 def worst_of(judged: Sequence[Judgement]) -> Judgement:
-    """Return the gravest of several judgements of one run, with everything that was measured; PASS where all are."""
+    """Return the gravest of several judgements of one run, with everything that was measured; PASS where all are, and there is one."""
     told = tuple(one for each in judged for one in each.measurements)
     context = "; ".join(dict.fromkeys(one.context for one in judged if one.context))
     for outcome in SEVERITY:
@@ -225,4 +225,6 @@ def worst_of(judged: Sequence[Judgement]) -> Judgement:
             reason = "; ".join(one.reason for one in found)
             remedy = "; ".join(dict.fromkeys(one.remedy for one in found if one.remedy))
             return Judgement(outcome=outcome, reason=reason, remedy=remedy, context=context, measurements=told)
+    if not judged or any(one.outcome is not Outcome.PASS for one in judged):
+        return Judgement(outcome=Outcome.ERROR, reason="nothing was judged that could pass", measurements=told)
     return Judgement(outcome=Outcome.PASS, context=context, measurements=told)

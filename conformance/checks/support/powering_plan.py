@@ -65,6 +65,7 @@ def load_case(
         timed=True,
         telemetry=True,
         cost_ms=1e3 * seconds,
+        lasts_s=seconds,
         unsupported=unclaimed,
         params={
             **judged,

@@ -73,6 +73,10 @@ def _compare(case: Case, seen: Seen, values: list[OutputValues], expected: list[
         reason = f"outputs while timing are not those of the accuracy run: {differing[0]} differs, in {len(differing)} of {len(values)}"
         return Judgement(outcome=Outcome.FAIL, reason=reason, measurements=(told,))
     stacked = _stacked(answered, values, len(expected[0][0].reference)) if expected else None
+    if stacked is None and differing:
+        reason = f"outputs while timing are not those of the accuracy run ({differing[0]}), and no reference says how far apart they may be"
+        remedy = "declare a class of determinism that promises the same bits, or a model with an agreement case"
+        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, remedy=remedy, measurements=(told,))
     if stacked is None:
         return Judgement(outcome=Outcome.PASS, measurements=(told,))
     judged = judge_agreement(case, [stacked], expected)

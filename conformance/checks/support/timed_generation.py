@@ -14,8 +14,8 @@ import numpy as np
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.modelling import CACHE, run_sequences
 from conformance.checks.support.running import end_session, fault_of
-from conformance.checks.support.timed_plan import plan_count
-from conformance.checks.support.timed_run import AUDITS, BUSY, NULL, QUERIES, ROUNDS, SLACK, joined, open_timed
+from conformance.checks.support.timed_plan import SLACK, plan_count
+from conformance.checks.support.timed_run import AUDITS, BUSY, NULL, QUERIES, ROUNDS, joined, open_timed
 from conformance.load import closed, surroundings
 from conformance.load.llm import Prompt, run_generation
 from conformance.load.null_device import measure_itself

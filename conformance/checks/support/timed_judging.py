@@ -55,8 +55,11 @@ def judge_timed(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
     """Return the judgement of one timed case."""
     answered = judge_answers(case, seen, expected)
     facts, kept = seen.observation.facts, seen.observation.kept
-    if answered.outcome in (Outcome.FAIL, Outcome.ERROR) or QUERIES not in kept:
+    if answered.outcome in (Outcome.FAIL, Outcome.ERROR):
         return answered
+    if QUERIES not in kept or NULL not in kept:
+        missing = Judgement(outcome=Outcome.ERROR, reason="the times of the queries are missing")
+        return missing if answered.outcome is Outcome.PASS else answered
     queries = unpack(kept[QUERIES])
     floor = Floor.from_null(unpack(kept[NULL]).latency_ns, int(facts["busy_error_ns"]))
     runs = {"": queries} if TOKENS not in kept else {"ttft_": queries, "tpot_": unpack(kept[TOKENS])}
@@ -74,11 +77,14 @@ def judge_timed(case: Case, seen: Seen, expected: list[list[Any]]) -> Judgement:
         bare = Measurement(name="limits", value=0, limit="≥ 1")
         said.append(_Said("open", "the declaration has no limit that could be met or missed", bare))
     said += _extent(facts, queries)
+    short = why_too_short(float(facts["measured_s"]), case.params["item"])
+    if short and case.params["level"] == CERTIFY:
+        said.append(_Said("open", short, Measurement(name="measured_s", value=float(facts["measured_s"]), unit="s")))
     audits = _audits(kept, int(facts.get("audit_rounds", 0)))
     said += [_audit(one, case.params["level"]) for one in audits]
     notes = [f"{one.name}: {one.text}" for found in findings.values() for one in found]
     notes += [f"{one.name}: {one.text}" for one in _others(queries, kept)]
-    return _concluded(answered, said, [*notes, *_shortness(case, facts)], floor)
+    return _concluded(answered, said, [*notes, *([short] if short else [])], floor)
 
 
 def _limits(item: Mapping[str, Any], run: str) -> Limits:
@@ -203,11 +209,6 @@ def _others(queries: Samples, kept: Mapping[str, bytes]) -> list[Finding | Compa
         gap = compare_gap(unpack(kept[AUDITS[0]]).service_ns, queries.service_ns)
         found += [gap] if gap.outcome == "fail" else []
     return found
-
-
-def _shortness(case: Case, facts: Mapping[str, Any]) -> list[str]:
-    why = why_too_short(float(facts["measured_s"]), case.params["item"])
-    return [why] if why else []
 
 
 def _concluded(answered: Judgement, said: list[_Said], notes: list[str], floor: Floor) -> Judgement:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CERTIFYING_S = 600.0
 """The shortest run on which a certificate may rest."""
+LONGER = 1.05
+"""A certifying run is planned so much longer: a device that is a little quicker than when it was ranged still fills the time."""
 SECONDS = {SMOKE: 2.0, FULL: 10.0, CERTIFY: CERTIFYING_S}
 MOST = {SMOKE: 1.0, FULL: 3.0, CERTIFY: 6.0}
 """By how much a run may be longer than that for its percentiles to be decided."""
@@ -33,6 +35,10 @@ PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "
 SPARE = 1
 """Queries over the limit that the planned number leaves room for."""
 MOST_QUERIES = 5_000_000
+SLACK = 3.0
+"""A run is given up when it takes so many times as long as planned."""
+OTHER_S = 60.0
+"""What the harness's own measurement and the accuracy run may take."""
 FEWEST = 100
 
 
@@ -46,6 +52,12 @@ class Extent(NamedTuple):
     most_s: float
     """The longest that the measured run is planned for."""
 
+    @property
+    def longest_s(self) -> float:
+        """What the case may take by its own plan, a run included that is given up at `SLACK` times its length."""
+        parts = self.warm_up_s + 3 * self.ranging_s + 4 * self.audit_s
+        return SLACK * (self.most_s + parts) + OTHER_S
+
 
 def extent(level: str, item: Mapping[str, Any], count: int) -> Extent:
     """Return the extent of one of `count` timed cases for a declared latency."""
@@ -53,7 +65,7 @@ def extent(level: str, item: Mapping[str, Any], count: int) -> Extent:
     if level == SMOKE:
         seconds = min(seconds, SMOKE_TOTAL_S / (OVERHEAD * max(1, count)))
     elif level == CERTIFY:
-        seconds = max(seconds, item.get("min_duration_s") or 0.0)
+        seconds = LONGER * max(seconds, item.get("min_duration_s") or 0.0)
     declared = item.get("warm_up_s")
     warm_up = WARM_UP_S[level] if declared is None else min(declared, WARM_UP_S[CERTIFY] * 12)
     if level == SMOKE:

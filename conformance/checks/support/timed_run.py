@@ -14,7 +14,7 @@ import numpy as np
 
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.running import end_session, fault_of, run_on_device
-from conformance.checks.support.timed_plan import plan_count
+from conformance.checks.support.timed_plan import SLACK, plan_count
 from conformance.load import closed, paced, server, surroundings
 from conformance.load.null_device import asking, measure_itself
 from conformance.load.quiet import quiet
@@ -46,8 +46,6 @@ KEPT = 24
 """Queries of the measured run whose outputs are kept."""
 FLOOR_S = 0.3
 FLOOR_QUERIES = (200, 5000)
-SLACK = 3.0
-"""A run is given up when it takes so many times as long as planned."""
 
 
 class Opened(NamedTuple):

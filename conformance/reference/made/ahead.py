@@ -74,6 +74,7 @@ class LimitsAhead:
             while one.case_id in self._begun and one.case_id not in self._found:
                 self._state.wait()
             body = self._found.pop(one.case_id, b"")
+            self._begun.discard(one.case_id)  # it is given out once: who asks again works it out
             self._state.notify_all()
         if body:
             mode = PrecisionMode.of(one.mode)
@@ -109,7 +110,7 @@ class LimitsAhead:
                     self._next += 1
                 if self._next == len(self._wanted):
                     return None
-                if len(self._begun - self._taken) < AHEAD:
+                if len(self._begun) < AHEAD:
                     one = self._wanted[self._next]
                     self._next += 1
                     self._begun.add(one.case_id)

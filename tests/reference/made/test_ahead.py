@@ -61,6 +61,12 @@ def test_what_is_worked_out_ahead_is_what_is_worked_out_here(wanted: list[Wanted
             assert_same_limits(ahead.limits_of(one), limits_of(*one))
 
 
+def test_who_asks_again_is_answered_again(wanted: list[Wanted]) -> None:
+    with LimitsAhead(wanted, workers=1) as ahead:
+        for _ in range(2):
+            assert_same_limits(ahead.limits_of(wanted[0]), limits_of(*wanted[0]))
+
+
 def test_any_order_and_no_worker_give_the_same(wanted: list[Wanted]) -> None:
     with LimitsAhead(wanted, workers=0) as ahead:
         assert_same_limits(ahead.limits_of(wanted[1]), limits_of(*wanted[1]))
