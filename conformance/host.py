@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import platform
 from pathlib import Path
@@ -19,6 +20,17 @@ def describe_host(cpuinfo: Path = Path("/proc/cpuinfo"), meminfo: Path = Path("/
         "load": f"{os.getloadavg()[0]:.2f}",
     }
     return {key: value for key, value in found.items() if value}
+
+
+def has_locale(name: str) -> bool:
+    """Return whether the C library has a locale. The process's own is as it was afterwards."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_ALL, before)
+    return True
 
 
 def _field(path: Path, name: str) -> str:

@@ -100,6 +100,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Not empty: the case is outside the claims and this says why; outcome UNSUPPORTED."""
 
     @property
+    def is_alone(self) -> bool:
+        """Whether nothing of ours may be at work beside it."""
+        return self.exclusive or self.timed
+
+    @property
     def area(self) -> str:
         """The first part of the id."""
         return self.id.split("/", 1)[0]

@@ -20,13 +20,13 @@ from conformance.checks.models import SALT
 from conformance.checks.support.port import Planned
 from conformance.checks.support.timed_generation import measure_generation
 from conformance.checks.support.timed_judging import judge_timed
-from conformance.checks.support.timed_plan import extent, queries_needed
+from conformance.checks.support.timed_plan import BITWISE, extent, queries_needed
 from conformance.checks.support.timed_run import measure_queries
 from conformance.numerics.modes import PrecisionMode
 from conformance.observation import Observation
 from conformance.records import Basis, Case, Judgement, Outcome
 from conformance.reference.challenges import salted
-from conformance.reference.model_index import load_models
+from conformance.reference.model_index import known_model, load_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from conformance.reference.model_index import ReferenceModel, Variant
     from conformance.workload import Workload
 
-BITWISE = ("bitwise-session", "bitwise-process", "batch-invariant")
-"""Classes of determinism that promise the same bits in a session of its own."""
 MULTI_STREAM = 8
 """Samples of a query of multi-stream where the profile does not say: MLPerf's number."""
 SEED = 20_260
@@ -105,7 +103,6 @@ def _planned(requested: Requested, context: PlanContext, item: Mapping[str, Any]
         basis=Basis.UNCLAIMED if why else Basis.DECLARED,
         smoke=scenario != "sustained",
         timed=True,
-        exclusive=True,
         cost_ms=2500.0 * lasting.measured_s,
         lasts_s=lasting.longest_s,
         unsupported=why,
@@ -143,7 +140,7 @@ def _id(item: Mapping[str, Any]) -> str:
 
 
 def _find(item: Mapping[str, Any]) -> tuple[ReferenceModel | None, Variant | None]:
-    model = next((one for one in load_models() if one.name == item["model"]), None)
+    model = known_model(item["model"])
     variants = model.variants if model is not None else ()
     return model, next((one for one in variants if one.name == item["variant"]), None)
 

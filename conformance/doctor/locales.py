@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import locale
 from typing import TYPE_CHECKING
 
 from conformance.doctor.port import Finding, Host, State
+from conformance.host import has_locale
 from conformance.profile.claims import OperatorUse
 
 if TYPE_CHECKING:
@@ -42,17 +42,6 @@ def claims_case(claims: Claims) -> bool:
         for value in CHANGES
     )
     return any(not claims.why_unclaimed({"": 10}, [use], ["string"]) for use in uses)
-
-
-def has_locale(name: str) -> bool:
-    """Return whether the C library has a locale. The process's own is as it was afterwards."""
-    before = locale.setlocale(locale.LC_CTYPE)
-    try:
-        locale.setlocale(locale.LC_CTYPE, name)
-    except locale.Error:
-        return False
-    locale.setlocale(locale.LC_CTYPE, before)
-    return True
 
 
 def tell_locale(is_there: bool, needed_by: tuple[str, ...]) -> Finding:

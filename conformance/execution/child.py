@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import locale
 import math
 import os
 import resource
@@ -29,7 +28,9 @@ from conformance.adapters.runtime.port import RuntimeFault
 from conformance.checks import check_module
 from conformance.errors import AdapterError, DeviceNotFound, HarnessError, UsageError
 from conformance.execution import protocol
+from conformance.execution.stdio import take_over_stdio
 from conformance.execution.stores import Clock, Reader, Writer
+from conformance.host import has_locale
 from conformance.tensors import DTYPES, EmptyRef, SequenceRef, StringsRef, TensorRef, from_ref, to_ref
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class ChildDevice:
             kind, _, name = need.partition(":")
             if kind != "locale":
                 return f"the host precondition '{need}' is unknown to this version of the harness"
-            if not _has_locale(name):
+            if not has_locale(name):
                 return f"the host lacks the locale {name}: install it (Debian: apt-get install locales, then locale-gen {name})"
         return ""
 
@@ -174,27 +175,6 @@ def _spans(ref: ValueRef) -> list[tuple[str, int]]:
     if isinstance(ref, EmptyRef | StringsRef) or ref.data is not None:
         return []
     return [(ref.store, ref.offset + ref.nbytes)]
-
-
-def _has_locale(name: str) -> bool:
-    before = locale.setlocale(locale.LC_ALL)
-    try:
-        locale.setlocale(locale.LC_ALL, name)
-    except locale.Error:
-        return False
-    locale.setlocale(locale.LC_ALL, before)
-    return True
-
-
-def take_over_stdio() -> tuple[int, int]:
-    """Move the protocol away from descriptors 0 and 1, where vendor code prints, and return (in, out)."""
-    incoming, outgoing = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return incoming, outgoing
 
 
 def open_device(message: protocol.Open, out_fd: int) -> ChildDevice | protocol.Refused:

@@ -23,6 +23,7 @@ from conformance.execution.judging import (
     make_unsupported,
     observed_word,
 )
+from conformance.execution.meters import Meters
 from conformance.execution.protocol import Deadlines
 from conformance.execution.raw import keep_raw
 from conformance.execution.slot import Broken, Faulted, NotOpened, Observed, Opened, Task, Untaken
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 
     from conformance.checks.support.port import Planned
     from conformance.execution.journal import Journal
+    from conformance.execution.meters import Sampling
     from conformance.execution.pool import Pool
     from conformance.execution.slot import Slot
-    from conformance.metering.trace import Trace
     from conformance.observation import Observation
     from conformance.records import HookUse
 
@@ -43,8 +44,6 @@ FAULT_BUDGET = 15
 """Crashes in a row after which the device counts as lost."""
 TIMEOUT_BUDGET = 10
 """Time-outs in all after which the device counts as lost."""
-TELEMETRY, TRACE_FILE = "telemetry", "telemetry.json"
-"""Where an observation has the trace of the lab's meters, and the file in which the run folder keeps it."""
 UNCLAIMED_DEADLINE_S = 10.0
 """Nobody asked for an unclaimed case, so it does not get the category's patience."""
 
@@ -60,13 +59,6 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None:
         """Tell something else that is worth a line."""
-
-
-class Sampling(Protocol):
-    """The lab's meters, read from when it is made until `stop`, in a process of their own."""
-
-    def stop(self) -> Trace:
-        """Return all that they said."""
 
 
 class DeviceLost(Exception):
@@ -93,8 +85,7 @@ class Crew:
         self._spared: set[str] = set()
         self._on_host_cpu = False
         self._recovery = Recovery(Commands(), self._take_hook)
-        self._meters: Callable[[], Sampling] | None = None
-        self._sampling: Sampling | None = None
+        self._meters = Meters()
         self._crash_budget: int | None = None
         self._crashes = 0
         self.hooks: list[HookUse] = []
@@ -132,7 +123,7 @@ class Crew:
 
     def read_meters(self, meters: Callable[[], Sampling]) -> None:
         """Take what begins to read the lab's meters, for cases that ask for it; without it they get no trace."""
-        self._meters = meters
+        self._meters = Meters(meters)
 
     def run(self, planned: Iterable[Planned]) -> Iterator[Record]:
         """Run everything and yield records; no child is left afterwards, whatever happens."""
@@ -147,7 +138,7 @@ class Crew:
         except DeviceLost as lost:
             self.lost = str(lost)
         finally:
-            self._stop_sampling()
+            self._meters.stop()
             self._pool.close(is_orderly=is_orderly)
 
     def _run_claimed(self, tasks: list[Task], *, has_unclaimed: bool) -> Iterator[Record]:
@@ -234,9 +225,7 @@ class Crew:
 
     def _start(self, task: Task, worker: int) -> None:
         self._started[task.id] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._stop_sampling()
-        if task.planned.case.telemetry and self._meters is not None:
-            self._sampling = self._meters()
+        self._meters.start(task.planned.case)
         self._journal.write(StartedLine(case=task.id, worker=worker, attempt=task.attempt))
         self._watcher.case_started(task.id, worker)
 
@@ -305,7 +294,7 @@ class Crew:
             yield from self._take_fault(task, attempt, event.wall_s, event.worker.number)
             return
         attempts = self._attempts.get(task.id, [])
-        observation = self._with_trace(task, event.observation)
+        observation = self._meters.attach(task.planned.case, event.observation)
         if task.planned.case.at_end:
             observation = self._end_children(observation)
         judged = judge_observation(task.planned, observation, event.worker.stores)
@@ -329,22 +318,6 @@ class Crew:
         yield self._keep(record)
         if judged.stops:
             raise DeviceLost(f"{task.id}: {judged.reason}")
-
-    def _with_trace(self, task: Task, observation: Observation) -> Observation:
-        """Return the observation with what the lab's meters said, whatever the child wrote in its place."""
-        trace = self._stop_sampling()
-        if not task.planned.case.telemetry:
-            return observation
-        facts = {name: value for name, value in observation.facts.items() if name != TELEMETRY}
-        kept = {name: value for name, value in observation.kept.items() if name != TRACE_FILE}
-        if trace is not None:
-            facts[TELEMETRY] = msgspec.to_builtins(trace)
-            kept[TRACE_FILE] = msgspec.json.encode(trace)
-        return msgspec.structs.replace(observation, facts=facts, kept=kept)
-
-    def _stop_sampling(self) -> Trace | None:
-        sampling, self._sampling = self._sampling, None
-        return sampling.stop() if sampling is not None else None
 
     def _end_children(self, observation: Observation) -> Observation:
         """Let the device go in every child, and add to the observation how those of this run ended."""

@@ -388,7 +388,7 @@ def host_differences(first: dict[str, str], now: dict[str, str]) -> str:
 
 def _is_next_alone(tasks: deque[Task]) -> bool:
     """Whether the next case is to run while nothing of ours is at work, the judging of the case before included."""
-    return bool(tasks) and (tasks[0].planned.case.exclusive or tasks[0].planned.case.timed)
+    return bool(tasks) and tasks[0].planned.case.is_alone
 
 
 def _may_wait(task: Task | None) -> bool:
@@ -399,7 +399,7 @@ def _may_wait(task: Task | None) -> bool:
     if task is None or task.attempt > 1:
         return False
     case = task.planned.case
-    if case.exclusive or case.timed:
+    if case.is_alone:
         return False
     if case.output_nbytes is None or case.output_nbytes > protocol.INLINE_LIMIT:
         return False

@@ -16,7 +16,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import select
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ import msgspec
 from conformance.adapters.telemetry import source_class
 from conformance.adapters.telemetry.port import Given, TelemetryUnavailable
 from conformance.errors import ConformanceError
+from conformance.execution.stdio import take_over_stdio
 from conformance.metering.trace import Descriptor, Reading  # noqa: TC001 - msgspec resolves field types when it runs
 
 if TYPE_CHECKING:
@@ -84,17 +84,6 @@ class _Pipe:
             data = data[os.write(self._fd, data) :]
 
 
-def _take_over_stdio() -> tuple[int, int]:
-    """Move the protocol away from descriptors 0 and 1, where vendor code reads and prints; return (in, out)."""
-    incoming, outgoing = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return incoming, outgoing
-
-
 def _read_config(incoming: int) -> Config | None:
     """Return the configuration, None where the parent is gone before it came."""
     data = bytearray()
@@ -127,7 +116,7 @@ def sample(source: TelemetrySource, period_ns: int, incoming: int, pipe: _Pipe) 
 
 def main() -> None:
     """Open the meter that the configuration names, sample it, let it go."""
-    incoming, outgoing = _take_over_stdio()
+    incoming, outgoing = take_over_stdio()
     faulthandler.enable()
     pipe = _Pipe(outgoing)
     try:

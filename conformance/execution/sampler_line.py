@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conformance.errors import HarnessError
+from conformance.execution.keeping import start_kept
 from conformance.execution.sampler import MESSAGES, Closed, Config, Failed, Opened, Taken
-from conformance.execution.stores import sealed_copy
-from conformance.execution.worker import KEEPER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,41 +58,9 @@ class SamplerLine:
 
     def start(self, folder: Path, env: dict[str, str]) -> None:
         """Start the keeper with the sampler and hand it its configuration. HarnessError where the host refuses."""
-        pipes = [os.pipe() for _ in range(5)]
-        (stdin_r, self._stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
-        (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
-        given = [stdin_r, stdout_w, stderr_w, lifeline_r, status_w]
-        config = {
-            "argv": [sys.executable, "-P", "-m", SAMPLER],
-            "env": env,
-            "cwd": str(folder),
-            "pass_fds": [],
-            "child_stdin": stdin_r,
-            "child_stdout": stdout_w,
-            "child_stderr": stderr_w,
-            "lifeline": lifeline_r,
-            "status": status_w,
-            "memory_kb": 0,
-        }
-        config_fd = sealed_copy("keeper", json.dumps(config).encode())  # the environment may hold secrets
-        os.lseek(config_fd, 0, os.SEEK_SET)
-        try:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(KEEPER)],
-                stdin=config_fd,
-                stdout=subprocess.DEVNULL,
-                pass_fds=given,
-                close_fds=True,
-            )
-        except OSError as error:
-            for fd in (self._stdin, self.stdout, self.stderr, self._lifeline, self.status):
-                os.close(fd)
-            raise HarnessError(f"cannot start the sampler of {self.name}: {error.strerror}") from error
-        finally:
-            for fd in (config_fd, *given):
-                os.close(fd)
-        for fd in (self.stdout, self.stderr, self.status):
-            os.set_blocking(fd, False)
+        argv = [sys.executable, "-P", "-m", SAMPLER]
+        started = start_kept(f"the sampler of {self.name}", argv, env, folder)
+        self._keeper, self._stdin, self.stdout, self.stderr, self._lifeline, self.status = started
         with contextlib.suppress(BrokenPipeError):  # it is gone already, and its status says how
             os.write(self._stdin, msgspec.json.encode(self.config) + b"\n")
         self.heard = time.monotonic()

@@ -11,11 +11,9 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import termios
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,17 +21,16 @@ import msgspec
 from conformance.errors import HarnessError
 from conformance.execution import protocol
 from conformance.execution.blame import Ended
+from conformance.execution.keeping import start_kept
 from conformance.execution.line import KEEPER_GRACE_S, Launch, Line
-from conformance.execution.stores import Clock, Reader, Writer, region, sealed_copy
+from conformance.execution.stores import Clock, Reader, Writer, region
 from conformance.tensors import TensorRef, from_ref
 
-__all__ = ["KEEPER", "Launch", "Worker", "margin_s", "needs_inbox"]
+__all__ = ["Launch", "Worker", "margin_s", "needs_inbox"]
 
 if TYPE_CHECKING:
     from conformance.records import Case
     from conformance.workload import NamedValue
-
-KEEPER = Path(__file__).with_name("keeper.py")
 
 
 def margin_s(budget_s: float) -> float:
@@ -66,48 +63,23 @@ class Worker(Line):
         folder.mkdir(parents=True, exist_ok=True)
         self._clear()
         self._dropped = 0
-        pipes = [os.pipe() for _ in range(5)]
-        (stdin_r, self.stdin), (self.stdout, stdout_w), (self.stderr, stderr_w) = pipes[:3]
-        (lifeline_r, self._lifeline), (self.status, status_w) = pipes[3:]
-        stores = {
+        self._stores = {
             "inbox": self._inbox_fd,
             "outbox": self._outbox_fd,
             "clock": self._clock_fd,
             "inputs": launch.inputs_fd,
         }
-        self._stores = stores
-        given = [stdin_r, stdout_w, stderr_w, lifeline_r, status_w, *stores.values()]
-        config = {
-            "argv": [launch.python, "-m", "conformance.execution.child"],
-            "env": launch.env | {"TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache")},
-            "cwd": str(folder),
-            "pass_fds": list(stores.values()),
-            "child_stdin": stdin_r,
-            "child_stdout": stdout_w,
-            "child_stderr": stderr_w,
-            "lifeline": lifeline_r,
-            "status": status_w,
-            "memory_kb": launch.memory_mb * 1024,
-        }
         self._folder = folder
-        # Not on the command line, which everybody may read and which Linux keeps short: the environment holds secrets.
-        config_fd = sealed_copy("keeper", json.dumps(config).encode())
-        os.lseek(config_fd, 0, os.SEEK_SET)
-        try:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(KEEPER)],
-                stdin=config_fd,
-                stdout=subprocess.DEVNULL,
-                pass_fds=given,
-                close_fds=True,
-            )
-        except OSError as error:
-            raise HarnessError(f"cannot start a child process: {error.strerror}") from error
-        finally:
-            for fd in (config_fd, *given[:5]):
-                os.close(fd)
-        for fd in (self.stdin, self.stdout, self.stderr, self.status):
-            os.set_blocking(fd, False)
+        started = start_kept(
+            "a child process",
+            [launch.python, "-m", "conformance.execution.child"],
+            launch.env | {"TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache")},
+            folder,
+            pass_fds=list(self._stores.values()),
+            memory_kb=launch.memory_mb * 1024,
+        )
+        self._keeper, self.stdin, self.stdout, self.stderr, self._lifeline, self.status = started
+        os.set_blocking(self.stdin, False)
         _widen(self.stderr)
         self.alive = True
         self.starts += 1

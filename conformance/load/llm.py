@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from conformance.load.closed import FOREVER
 from conformance.load.quiet import Ticker, Times, quiet
+from conformance.load.streams import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from conformance.load.closed import FOREVER
 from conformance.load.quiet import Ticker, Times, quiet
 from conformance.load.schedule import periodic, soon, wait_until
+from conformance.load.streams import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,17 +6,12 @@ counts as latency, from the time that it was due.
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from conformance.load.closed import FOREVER
 from conformance.load.paced import run_scheduled
-from conformance.load.quiet import Ticker, Times, quiet
+from conformance.load.quiet import Times
 from conformance.load.schedule import poisson, soon, wait_politely
-from conformance.load.streams import Streams
+from conformance.load.streams import FOREVER, pull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,41 +43,19 @@ def _run_in_streams(
     ask: Ask, schedule: Array, streams: int, after: After | None, tick: Callable[[], None] | None, give_up_ns: int
 ) -> Samples:
     """Serve a schedule with several streams: whichever is free takes the next query and waits until it is due."""
-    count = len(schedule)
-    times, ticker, now = Times.of(count), Ticker(tick), time.monotonic_ns
-    due, issued, done = times
-    due[:] = schedule
+    times = Times.of(len(schedule))
+    times.due[:] = schedule
     planned = schedule.tolist()
-    turn, following, last_issued, end_ns = threading.Lock(), 0, 0, FOREVER
+    last_issued = 0
 
-    def work(stream: int) -> None:
-        nonlocal following, last_issued
-        while True:
-            asked = now()
-            with turn:
-                at = following
-                if at >= count or asked > end_ns:
-                    return
-                following += 1
-                wanted = planned[at]
-                begin = wait_politely(wanted)
-                if at > 0 and asked >= wanted:  # no stream was free when it was due: the device was late
-                    begin = wanted
-                begin = last_issued = max(begin, last_issued)
-            answer = ask(at)
-            end = now()
-            issued[at], done[at] = begin, end
-            if after is not None:
-                after(at, answer)
-            if stream == 0 and end >= ticker.due_ns:
-                ticker(end)
+    def begin_of(at: int, asked: int) -> int:
+        nonlocal last_issued
+        wanted = planned[at]
+        begin = wait_politely(wanted)
+        if at > 0 and asked >= wanted:  # no stream was free when it was due: the device was late
+            begin = wanted
+        last_issued = max(begin, last_issued)
+        return last_issued
 
-    with quiet():
-        threads = Streams(streams, work)
-        try:
-            end_ns = now() + give_up_ns
-            threads.run()
-        finally:
-            threads.close()
-    made = int(np.count_nonzero(done >= 0))
-    return times.samples(made, is_scheduled=True)
+    pull(streams, times, begin_of, ask, after=after, tick=tick, give_up_ns=give_up_ns)
+    return times.samples(int((times.done >= 0).sum()), is_scheduled=True)

@@ -6,10 +6,17 @@ A thread's exception is raised in the caller once all threads have come to rest.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
+
+from conformance.load.quiet import Ticker, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from conformance.load.quiet import After, Ask, Times
+
+FOREVER = 1 << 62
 
 
 class Streams:
@@ -63,3 +70,49 @@ class Streams:
             thread.join()
         if self.errors:
             raise self.errors[0]
+
+
+def pull(
+    count: int,
+    times: Times,
+    begin_of: Callable[[int, int], int],
+    ask: Ask,
+    *,
+    after: After | None,
+    tick: Callable[[], None] | None,
+    give_up_ns: int,
+) -> None:
+    """Make the queries that `times` has room for with `count` streams: whichever is free takes the next one.
+
+    `begin_of(k, asked_ns)` returns when query k was issued, and waits for that where it has to; one stream at a time is in it.
+    Queries that were not made, because `give_up_ns` was over, have no time of their end.
+    """
+    ticker, now = Ticker(tick), time.monotonic_ns
+    issued, done, wanted = times.issued, times.done, times.done.size
+    turn, following, end_ns = threading.Lock(), 0, FOREVER
+
+    def work(stream: int) -> None:
+        nonlocal following
+        while True:
+            asked = now()
+            with turn:
+                at = following
+                if at >= wanted or asked > end_ns:
+                    return
+                following += 1
+                begin = begin_of(at, asked)
+            answer = ask(at)
+            end = now()
+            issued[at], done[at] = begin, end
+            if after is not None:
+                after(at, answer)
+            if stream == 0 and end >= ticker.due_ns:
+                ticker(end)
+
+    with quiet():
+        streams = Streams(count, work)
+        try:
+            end_ns = now() + give_up_ns
+            streams.run()
+        finally:
+            streams.close()

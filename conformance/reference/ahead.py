@@ -42,7 +42,7 @@ def call_ahead(calls: Iterable[Callable[[], object]], told: Callable[[int], None
     if count < 2 or waiting.qsize() < 2:
         return 0
     ended: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
-    processes = [_start() for _ in range(min(count, waiting.qsize()))]
+    processes = [start_worker(__name__) for _ in range(min(count, waiting.qsize()))]
     threads = [threading.Thread(target=_feed, args=(one, waiting, ended), daemon=True) for one in processes]
     done, working = 0, len(threads)
     try:
@@ -62,10 +62,11 @@ def call_ahead(calls: Iterable[Callable[[], object]], told: Callable[[int], None
     return done
 
 
-def _start() -> subprocess.Popen[bytes]:
+def start_worker(module: str) -> subprocess.Popen[bytes]:
+    """Start `python -m module` with pipes to it."""
     # In a session of its own: an interrupt of the terminal is the caller's to take, who then ends the worker.
     return subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -84,8 +85,7 @@ def _feed(
         with contextlib.suppress(OSError, queue.Empty), stdin, stdout:
             while True:
                 body = waiting.get_nowait()
-                stdin.write(_LENGTH.pack(len(body)) + body)
-                stdin.flush()
+                send(stdin, body)
                 answer = stdout.read(1)
                 if not answer:
                     break
@@ -94,10 +94,21 @@ def _feed(
         ended.put(None)
 
 
+def send(stream: IO[bytes], body: bytes) -> None:
+    """Write a message after its length."""
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> bytes | None:
+    """Return the next message, None at the end."""
+    head = stream.read(_LENGTH.size)
+    return stream.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else None
+
+
 def serve(stream: IO[bytes], answers: IO[bytes]) -> None:
     """Make the calls that come in, each by its length and its pickle, until there are no more."""
-    while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
-        body = stream.read(_LENGTH.unpack(head)[0])
+    while (body := receive(stream)) is not None:
         try:
             pickle.loads(body)()  # noqa: S301 - from the process that started this one, over its own pipe
         except Exception:  # noqa: BLE001 - the caller computes it again and meets the same

@@ -86,7 +86,7 @@ def test_each_declared_latency_is_a_case_named_by_model_variant_scenario_and_bat
         "latency/cnn-shapes/paced",
         "latency/mobile-cnn/int8-qdq/back-to-back",
     ]
-    assert all(one.case.timed and one.case.exclusive for one in found)
+    assert all(one.case.timed and one.case.is_alone for one in found)
     assert {one.case.basis for one in found} == {Basis.DECLARED}
 
 

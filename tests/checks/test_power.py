@@ -281,7 +281,7 @@ def test_the_plan_has_one_load_and_what_is_declared() -> None:
     assert load.case.id == "power/encoder/load"
     assert load.case.timed
     assert load.case.telemetry
-    assert load.case.exclusive
+    assert load.case.is_alone
     assert load.case.smoke
     assert load.inputs is not None
     assert load.case.params["max_w"] == 75.0

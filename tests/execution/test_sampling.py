@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from conformance.errors import UsageError
-from conformance.execution import sampler, sampler_line
+from conformance.execution import keeping, sampler, sampler_line
 from conformance.execution import sampling as module
 from conformance.execution.sampler import MESSAGES, Closed, Config, Failed, Opened, Taken
 from conformance.execution.sampling import NO_METER, Limits, Sampling, read_meters
@@ -272,7 +272,7 @@ def test_a_sampler_that_even_the_keeper_cannot_end_is_given_up(
 ) -> None:
     deaf = tmp_path / "keeper.py"
     deaf.write_text("import time\ntime.sleep(600)\n")  # as a keeper whose child waits in the kernel
-    monkeypatch.setattr(sampler_line, "KEEPER", deaf)
+    monkeypatch.setattr(keeping, "KEEPER", deaf)
     monkeypatch.setattr(module, "KEEPER_GRACE_S", 0.1)
     trace = sample(odd("stuck"), limits=Limits(open_s=0.1), until=is_over)
     assert trace.failures == [
@@ -286,7 +286,7 @@ def test_a_deaf_keeper_does_not_hold_up_an_error_of_ours(
 ) -> None:
     deaf = tmp_path / "keeper.py"
     deaf.write_text("import time\ntime.sleep(600)\n")
-    monkeypatch.setattr(sampler_line, "KEEPER", deaf)
+    monkeypatch.setattr(keeping, "KEEPER", deaf)
     monkeypatch.setattr(sampler_line, "KEEPER_GRACE_S", 0.1)
     line = sampler_line.SamplerLine(odd())
     line.start(tmp_path, {})

@@ -15,7 +15,8 @@ from execution.staging import Make, Stage
 
 from conformance.errors import HarnessError
 from conformance.execution import line, protocol, stores, worker
-from conformance.execution.worker import KEEPER, Worker
+from conformance.execution.keeping import KEEPER
+from conformance.execution.worker import Worker
 
 LIMIT_S = 20.0
 """By far longer than anything here takes: a bound, not a measure."""

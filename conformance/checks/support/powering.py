@@ -15,12 +15,11 @@ import numpy as np
 
 from conformance.adapters.runtime.port import RuntimeFault, Unavailable
 from conformance.checks.support.running import end_session, fault_of, run_on_device
-from conformance.checks.support.timed_run import open_timed
+from conformance.checks.support.timed_run import changed_inputs, open_timed
 from conformance.levels import CERTIFY, FULL, SMOKE
 from conformance.load.quiet import quiet
 from conformance.metering.phases import COOL_DOWN, GAP, IDLE, MEASURED, RANGING, SOAK, STEP, WORKING
 from conformance.observation import InferenceSeen, Observation
-from conformance.tensors import equal_bits
 from conformance.timing.samples import from_times, pack
 from conformance.workload import NamedValue
 
@@ -107,14 +106,7 @@ def measure_phases(case: Case, device: Device) -> Observation:
         inferences = [InferenceSeen(outputs=[NamedValue(n, device.send(v)) for n, v in one]) for _, one in answers]
     except (RuntimeFault, Unavailable) as error:
         inferences = [InferenceSeen(fault=fault_of(error, "run"))]
-    changed = sorted(
-        {
-            one.name
-            for given, dataset in zip(feeds, workload.datasets, strict=True)
-            for one in dataset
-            if not equal_bits(given[one.name], device.pristine(one.value))
-        }
-    )
+    changed = changed_inputs(device, workload, feeds)
     if changed and inferences and inferences[0].fault is None:
         inferences[0] = InferenceSeen(outputs=inferences[0].outputs, inputs_changed=changed)
     timed = end_session(opened.session, opened.mode, inferences, opened.compile_ns)

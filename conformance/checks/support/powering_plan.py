@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from conformance.checks.models import SALT
 from conformance.checks.support.port import Planned
 from conformance.checks.support.powering import schedule
+from conformance.checks.support.timed_plan import BITWISE
 from conformance.numerics.modes import PrecisionMode
 from conformance.records import SHARED, Basis, Case, Judgement, Outcome
 from conformance.reference.challenges import salted
-from conformance.reference.model_index import load_models
+from conformance.reference.model_index import known_model, load_models
 
 if TYPE_CHECKING:
     from conformance.checks.support.port import PlanContext, Requested
@@ -26,8 +27,6 @@ LOADS = {
     "all": ("encoder", 32, "package"),
 }
 """For each category the model and batch that are the load, and what the device takes in: a host's processor is a package."""
-BITWISE = ("bitwise-session", "bitwise-process", "batch-invariant")
-"""Classes of determinism that promise the same bits in a session of its own."""
 
 
 def load_case(
@@ -42,7 +41,7 @@ def load_case(
     smoke: bool = False,
 ) -> Planned:
     """Return the case `<check>/<model>/<kind>` that runs a model as a load. `judged` is what its judge needs."""
-    model = next((one for one in load_models() if one.name == name), None)
+    model = known_model(name)
     variant, unclaimed = _choose(context, model)
     unknown = (
         ""
@@ -61,7 +60,6 @@ def load_case(
         basis=Basis.UNCLAIMED if unclaimed else Basis.DECLARED,
         smoke=smoke,
         order=SHARED,
-        exclusive=True,
         timed=True,
         telemetry=True,
         cost_ms=1e3 * seconds,

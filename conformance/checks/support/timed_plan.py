@@ -16,6 +16,8 @@ from conformance.timing.percentiles import queries_to_plan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+BITWISE = ("bitwise-session", "bitwise-process", "batch-invariant")
+"""Classes of determinism that promise the same bits in a session of its own."""
 CERTIFYING_S = 600.0
 """The shortest run on which a certificate may rest."""
 LONGER = 1.05

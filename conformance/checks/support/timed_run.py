@@ -120,7 +120,7 @@ def measure_queries(case: Case, device: Device) -> Observation:
     facts["answered"] = [_input_of(at, facts["order"], lot) for at in outputs]
     del facts["order"]
     inferences = [InferenceSeen(outputs=[NamedValue(n, device.send(v)) for n, v in one]) for one in outputs.values()]
-    changed = _changed(device, workload, feeds)
+    changed = changed_inputs(device, workload, feeds)
     if inferences and changed:
         inferences[0] = InferenceSeen(outputs=inferences[0].outputs, inputs_changed=changed)
     timed = end_session(opened.session, opened.mode, inferences, opened.compile_ns)
@@ -277,14 +277,11 @@ def _span_s(samples: Samples) -> float:
     return (int(samples.done_ns.max()) - int(samples.due_ns[0])) / 1e9
 
 
-def _changed(device: Device, workload: Workload, feeds: Feeds) -> list[str]:
-    """Return the inputs that the device wrote on."""
-    return [
-        one.name
-        for dataset, given in zip(workload.datasets, feeds, strict=True)
-        for one in dataset
-        if not equal_bits(given[one.name], device.pristine(one.value))
-    ]
+def changed_inputs(device: Device, workload: Workload, feeds: Feeds) -> list[str]:
+    """Return the names of the inputs that the device wrote on, each once."""
+    pairs = zip(workload.datasets, feeds, strict=True)
+    named = ((one, given[one.name]) for dataset, given in pairs for one in dataset)
+    return sorted({one.name for one, value in named if not equal_bits(value, device.pristine(one.value))})
 
 
 def _ticking(device: Device) -> Callable[[], None]:

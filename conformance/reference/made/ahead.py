@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
-import subprocess
 import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
@@ -19,9 +17,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 
 from conformance.numerics.modes import PrecisionMode
+from conformance.reference.ahead import receive, send, start_worker
 from conformance.reference.packed import Packed, pack_limit, unpack_limit
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
 MOST = 4
@@ -30,8 +30,6 @@ WORTH = 64
 """Cases for which a worker is worth its start, which takes a second."""
 AHEAD = 96
 """Cases that are worked out and not yet asked for, at most: they wait in memory."""
-_LENGTH = struct.Struct("<Q")
-_OWN_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class Wanted(NamedTuple):
@@ -97,7 +95,7 @@ class LimitsAhead:
 
     def _start(self) -> None:
         """Start with the first question: whatever comes before it in a run has the host to itself."""
-        self._processes = [_start_worker() for _ in range(min(self._count, len(self._wanted)))]
+        self._processes = [start_worker(__name__) for _ in range(min(self._count, len(self._wanted)))]
         self._threads = [threading.Thread(target=self._feed, args=(one,), daemon=True) for one in self._processes]
         for thread in self._threads:
             thread.start()
@@ -125,8 +123,8 @@ class LimitsAhead:
         try:
             with contextlib.suppress(OSError), stdin, stdout:
                 while (one := self._choose()) is not None:
-                    _send(stdin, msgspec.msgpack.encode(one))
-                    body = _receive(stdout)
+                    send(stdin, msgspec.msgpack.encode(one))
+                    body = receive(stdout)
                     if body is None:
                         break
                     self._settle(one, body)
@@ -143,39 +141,17 @@ class LimitsAhead:
             self._state.notify_all()
 
 
-def _start_worker() -> subprocess.Popen[bytes]:
-    # In a session of its own: an interrupt of the terminal is the caller's to take, who then ends the worker.
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | _OWN_THREADS,
-        start_new_session=True,
-    )
-
-
-def _send(stream: IO[bytes], body: bytes) -> None:
-    stream.write(_LENGTH.pack(len(body)) + body)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes]) -> bytes | None:
-    head = stream.read(_LENGTH.size)
-    return stream.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else None
-
-
 def serve(stream: IO[bytes], answers: IO[bytes]) -> None:
     """Answer questions until there are no more. An empty answer leaves the case to who asks, who then meets the same fault."""
     from conformance.reference.made.limits import limits_of
 
-    while (body := _receive(stream)) is not None:
+    while (body := receive(stream)) is not None:
         try:
             limits = limits_of(*msgspec.msgpack.decode(body, type=Wanted))
             answer = msgspec.msgpack.encode([[pack_limit(one) for one in outputs] for outputs in limits])
         except Exception:  # noqa: BLE001 - whoever judges the case works it out again, and tells it
             answer = b""
-        _send(answers, answer)
+        send(answers, answer)
 
 
 if __name__ == "__main__":
