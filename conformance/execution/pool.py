@@ -56,6 +56,8 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         self._slots: list[Slot] = []
         self._queue: deque[Task] = deque()
+        self._asked: list[Slot] = []
+        """The slots that the tasks at hand are for; others may be opened ahead of time."""
         self.opens_early = False
         """Whether a child may open the device before there is work for it: harmless where the device is the host's CPU."""
         self._seq = 0
@@ -99,7 +101,7 @@ class Pool:
         self, tasks: deque[Task], slots: list[Slot], deadlines: protocol.Deadlines, started: Callable[[Task, int], None]
     ) -> Iterator[Event]:
         awake = time.monotonic()
-        self._queue = tasks
+        self._queue, self._asked = tasks, slots
         while True:
             for slot in slots:
                 if slot.state == "down" and len(tasks) > sum(s.state in ("starting", "opening") for s in slots):
@@ -243,6 +245,8 @@ class Pool:
             yield Opened(message.identity, slot.versions, message.runs_on_host_cpu, message.has_witness)
         elif isinstance(message, protocol.Refused) and slot.state == "opening":
             self.stop(slot)
+            if message.kind == "not-found" and slot not in self._asked:
+                return  # opened ahead of time: whoever is at work may just be taking the device down, and tells first
             if message.kind == "usage":
                 raise UsageError(message.message)
             if message.kind == "harness":

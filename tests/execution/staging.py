@@ -129,11 +129,17 @@ class Stage:
         workers: int = 1,
         attempts: dict[str, list[Attempt]] | None = None,
         identity: Identity | None = None,
+        warm: int = 0,
     ) -> list[Record]:
-        """Run cases and return their records; `attempts` and `identity` are those of a run that is resumed."""
+        """Run cases and return their records; `attempts` and `identity` are those of a run that is resumed.
+
+        `warm` processes are started ahead of time.
+        """
         kept = Journal.create(self.folder, FIRST)
         self._inputs_fd = stores.sealed_copy("inputs", b"")
-        self.crew = Crew(Pool(self.launch()), kept, self.watcher, workers)
+        pool = Pool(self.launch())
+        pool.warm(warm)
+        self.crew = Crew(pool, kept, self.watcher, workers)
         self.crew.restore(attempts or {}, identity)
         self.crew.equip(*self._equipment[0], **self._equipment[1])
         if self.meters is not None:

@@ -230,3 +230,20 @@ def test_a_device_that_opens_for_nobody_who_claims_it_crashes_there(stage: Stage
         ("x", Outcome.UNSUPPORTED, "crashes"),
         ("y", Outcome.UNSUPPORTED, "not tried"),
     ]
+
+
+def test_a_crash_is_told_although_a_child_that_was_opened_ahead_finds_the_device_gone(stage: Stage, case: Make) -> None:
+    stage.deadlines = protocol.Deadlines(open_s=20, compile_s=20, run_s=20)
+    stage.child(
+        """
+        hello(); hear()
+        if is_first():
+            opened(); hear(); time.sleep(1.0); os.abort()
+        say(protocol.Refused(kind="not-found", message="gone"))
+        hear()
+        """
+    )
+    (record,) = stage.run([case("a")], workers=2, warm=2)
+    assert record.outcome is Outcome.CRASH
+    assert record.attempts[0].signal == "SIGABRT"
+    assert "gone" in stage.lost
